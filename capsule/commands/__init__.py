@@ -1,0 +1,1 @@
+"""One small module a command: `add(subparsers)` declares it, `run(args) -> int` does it."""

@@ -1,0 +1,31 @@
+"""Builds the Cython modules; everything else is in pyproject.toml.
+
+CAPSULE_CHECKED=1 builds with bounds checks, for the test suite's second pass.
+"""
+
+import os
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+checked = os.environ.get("CAPSULE_CHECKED") == "1"
+modules = ["_linux", "_parse"]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(f"capsule.{name}", [f"capsule/{name}.pyx"], extra_compile_args=["-O3"])
+            for name in modules
+            if os.path.exists(f"capsule/{name}.pyx")
+        ],
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": checked,
+            "wraparound": checked,
+            "initializedcheck": checked,
+            "overflowcheck": False,
+            "cdivision": True,
+        },
+        annotate=os.environ.get("CAPSULE_ANNOTATE") == "1",
+    )
+)
