@@ -1,0 +1,58 @@
+r"""Bytes that may not be UTF-8, as text, and back: the one escape used in every log.
+
+A file name is bytes; JSON holds text. `escape` keeps what is valid UTF-8 as it is and
+writes every other byte as `\xNN` (two lower-case hex digits). The backslash itself becomes
+`\\`, which makes the mapping one-to-one:
+
+    escape(b"caf\xc3\xa9")   ->  'café'
+    escape(b"caf\xe9")       ->  'caf\\xe9'      (the seven characters caf\xe9)
+    escape(b"a\\b")          ->  'a\\\\b'
+
+Which bytes are valid UTF-8 is Unicode's rule (RFC 3629: no surrogates, no overlong forms).
+Control and bidi characters are valid and kept: what prints a log has to make them harmless.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+import re
+
+_ESCAPE = re.compile(r"\\(?:\\|x[0-9a-f]{2})")
+
+
+def _as_hex(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    bad = error.object[error.start : error.end]
+    return "".join(f"\\x{byte:02x}" for byte in bad), error.end
+
+
+codecs.register_error("capsule.escape", _as_hex)
+
+
+def escape(data: bytes) -> str:
+    """Return `data` as text that UTF-8 and JSON can hold; `unescape` gives the bytes back."""
+    return data.replace(b"\\", b"\\\\").decode("utf-8", "capsule.escape")
+
+
+def unescape(text: str) -> bytes:
+    """Return the bytes that `escape` wrote as `text`. ValueError if it cannot have written it."""
+    out = bytearray()
+    at = 0
+    while (slash := text.find("\\", at)) >= 0:
+        found = _ESCAPE.match(text, slash)
+        if found is None:
+            raise ValueError(f"not an escape at character {slash}: {text[slash : slash + 4]!r}")
+        out += text[at:slash].encode()
+        code = found.group()
+        out += b"\\" if code == "\\\\" else bytes.fromhex(code[2:])
+        at = found.end()
+    out += text[at:].encode()
+    if escape(bytes(out)) != text:
+        raise ValueError("an escape stands for a byte that needs none")
+    return bytes(out)
+
+
+def escape_arg(text: str) -> str:
+    """`escape` for a str of the operating system (argv, environ, a path: os.fsdecode)."""
+    return escape(os.fsencode(text))
