@@ -27,3 +27,9 @@ class TraceFailed(CapsuleError):
     """Capsule, strace or the machine failed; the target did not run, or was killed."""
 
     exit_status = 125
+
+
+class LogFailed(CapsuleError):
+    """The log cannot be written, or was changed under us. What was written stays valid."""
+
+    exit_status = 125

@@ -1,0 +1,471 @@
+"""Actions → sealed lines in a given file: the pipeline's last stage.
+
+A record is in the chain as soon as `feed` has taken it, and leaves for the file with its
+group: when the shell is idle (`tick`), at 256 records, or after 10 ms. What `feed`, `tick`,
+`gap` and `close` return are the lines that have just reached the file, for the fan-out to
+publish. Every 4096 records, every second, and before the record of an exec, a change of
+credentials, a ptrace or a touch of the log directory leaves, a checkpoint is signed and the
+key that signed it is erased.
+
+A write that fails (ENOSPC, EIO, a pipe nobody reads) raises LogFailed and leaves a valid
+prefix; what was not written is kept, and the next call goes on at the very byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import struct
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISREG
+from typing import Any, Literal
+
+import orjson
+
+from capsule import chain, logdir
+from capsule._chain import Appender, check_opened
+from capsule._keys import WipedKey
+from capsule.errors import LogFailed
+from capsule.text import escape, escape_arg
+
+Fsync = Literal["always", "checkpoint", "never"]
+
+GROUP_RECORDS = 256
+GROUP_NS = 10_000_000
+URGENT_KINDS = (
+    "proc.exec",
+    "proc.ptrace",
+    "cred.change",
+    "sys.module",
+    "sys.bpf",
+    "sys.mount",
+)
+_OWN = ("seq", "type", "format", "checkpoint", "key", "prev", "hash", "sig")
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """A sealed log: what a person pins, and where it is. `head` and `public_key` are hex."""
+
+    seq: int
+    head: str
+    path: str
+    public_key: str
+    records: int
+    size_bytes: int
+
+
+class Logger:
+    """Writes one run's log. `start` must hold `run`; the other members are kept as they are.
+
+    `target` is a path, created with O_EXCL, or a descriptor to write to (`--log-fd`).
+    `clock_ns` is the clock of the time stamps and of `tick`. `rotate_bytes` begins a new
+    file at the first checkpoint past that size (0: never; a path only). `guard` is the
+    directory whose Actions are signed at once (default: the log's own).
+    """
+
+    def __init__(
+        self,
+        target: int | str | Path,
+        start: Mapping[str, Any],
+        *,
+        fsync: Fsync = "checkpoint",
+        clock_ns: Callable[[], int] = time.time_ns,
+        cadence_records: int = chain.CADENCE_RECORDS,
+        cadence_ns: int = chain.CADENCE_NS,
+        rotate_bytes: int = 0,
+        guard: str | None = None,
+        on_checkpoint: Callable[[bytes], None] | None = None,
+        new_key: Callable[[], chain.Signer] = WipedKey,
+    ) -> None:
+        self.run = str(start["run"])
+        if not chain.RUN_ID.fullmatch(self.run):
+            raise ValueError(f"not a run id: {self.run!r}")
+        if not 0 < cadence_records <= chain.MAX_CADENCE_RECORDS:
+            raise ValueError(f"not a cadence: {cadence_records} records")
+        self._fsync = fsync
+        self._clock_ns = clock_ns
+        self._cadence_records = cadence_records
+        self._cadence_ns = cadence_ns
+        self._on_checkpoint = on_checkpoint
+        self._new_key = new_key
+        self._key = new_key()
+        self.public_key = self._key.public.hex()
+        self._chain = Appender(0, chain.GENESIS)
+        self._queue: list[bytes] = []  # chained, not yet in the file
+        self._queued_records = 0
+        self._queued_since_ns = 0
+        self._torn = b""  # the rest of a group whose write broke off
+        self._torn_group = b""
+        self._unsigned = 0
+        self._unsigned_since_ns = 0
+        self._gaps = 0
+        self._checkpoints = 0
+        self._flushes = 0
+        self._syncs = 0
+        self._refused = 0
+        self._closed = False
+        self._part = 0
+        self._start = start
+        if isinstance(target, int):
+            self._fd, self.path, self._owns_fd = target, None, False
+            if rotate_bytes:
+                raise ValueError("a log on a descriptor cannot rotate")
+        else:
+            self.path = Path(target)
+            self._fd, self._owns_fd = logdir.create_log(self.path), True
+        self._part_path = self.path
+        self._rotate_bytes = rotate_bytes
+        self._regular = S_ISREG(os.fstat(self._fd).st_mode)
+        self._base_bytes = os.fstat(self._fd).st_size if self._regular else 0
+        self._file_bytes = 0
+        self.size_bytes = 0
+        self._mark_alive()
+        watched = guard if guard is not None else str(self.path.parent) if self.path else None
+        self._urgent = tuple(b'{"kind":"%b"' % kind.encode() for kind in URGENT_KINDS)
+        if watched is not None:
+            text = orjson.dumps(escape_arg(os.path.abspath(watched)))[1:-1]
+            self._urgent += tuple(b'"target":"%b%b' % (text, end) for end in (b"/", b'"'))
+        self._append(self._opening(start))
+        self._flush()
+
+    # -- what the shell calls -------------------------------------------------------------
+
+    def feed(self, batch: bytes | memoryview) -> bytes:
+        """Chain a batch of Action bodies; return the lines that have reached the file."""
+        data = bytes(batch)
+        pos = 0
+        urgent = any(mark in data for mark in self._urgent)
+        # All of the batch is chained before anything is written: a write that fails loses none.
+        while pos < len(data):
+            if self._unsigned >= self._cadence_records:
+                self._sign_checkpoint()
+            room = self._cadence_records - self._unsigned
+            lines, pos, records = self._chain.wrap(data, pos, room)
+            self._enqueue(lines, records)
+            if pos < len(data) and records < room:
+                pos = self._refuse(data, pos)
+        now_ns = self._clock_ns()
+        if urgent or self._cadence_due(now_ns):
+            return self.checkpoint()
+        if self._queued_records >= GROUP_RECORDS or self._group_due(now_ns):
+            return self._flush()
+        return b""
+
+    def gap(self, count: int | None, why: str, **more: Any) -> bytes:
+        """Record that `count` events (None: unknown) were lost or not seen, and why."""
+        self._gap(count, why, more)
+        if self._queued_records >= GROUP_RECORDS or self._group_due(self._clock_ns()):
+            return self._flush()
+        return b""
+
+    def tick(self, now_ns: int | None = None) -> bytes:
+        """Write what is queued; sign if the cadence is due. The shell calls it when idle."""
+        if self._cadence_due(self._clock_ns() if now_ns is None else now_ns):
+            return self.checkpoint()
+        return self._flush() if self._queue or self._torn else b""
+
+    def next_tick_ns(self) -> int | None:
+        """When `tick` is next needed even if nothing arrives; None: not before the next feed."""
+        if self._queue:
+            return self._queued_since_ns + GROUP_NS
+        return self._unsigned_since_ns + self._cadence_ns if self._unsigned else None
+
+    def checkpoint(self) -> bytes:
+        """Sign now, write, sync; return the lines that have reached the file."""
+        if self._unsigned:
+            self._sign_checkpoint()
+        written = self._flush(sync=self._fsync != "never")
+        self._check_in_place()
+        if self._rotate_bytes and self._file_bytes >= self._rotate_bytes:
+            written += self._rotate()
+        return written
+
+    def finish(self) -> bytes:
+        """Write what is queued, without a seal."""
+        return self._flush()
+
+    def close(self, end: Mapping[str, Any]) -> End:
+        """Write the sealed `end` record, sync and close. `last` then holds its lines."""
+        fields: dict[str, Any] = {key: value for key, value in end.items() if key not in _OWN}
+        fields.pop("complete", None)
+        fields.pop("totals", None)
+        opened = self._opened(
+            "end",
+            {
+                "complete": True,
+                "time_ns": self._clock_ns(),
+                **fields,
+                "totals": {
+                    "records": self._chain.seq + 1,
+                    "actions": self._chain.actions,
+                    "gaps": self._gaps,
+                    "checkpoints": self._checkpoints,
+                    "count": self._chain.count_sum,
+                },
+            },
+        )
+        self._sign("end", chain.GENESIS, opened)
+        self._key.erase()
+        self.last = self._flush(sync=self._fsync != "never")
+        self._release()
+        return End(
+            seq=self.seq,
+            head=self.head,
+            path=str(self.path) if self.path else f"fd {self._fd}",
+            public_key=self.public_key,
+            records=self._chain.seq,
+            size_bytes=self.size_bytes,
+        )
+
+    last: bytes = b""
+
+    def abandon(self) -> None:
+        """Write what is queued, as far as that works, and close without a seal."""
+        if self._closed:
+            return
+        try:
+            with contextlib.suppress(LogFailed):
+                self._flush(sync=self._fsync != "never")
+        finally:
+            self._key.erase()
+            self._release()
+
+    @property
+    def head(self) -> str:
+        """The hash of the last record, hex."""
+        return self._chain.head.decode()
+
+    @property
+    def seq(self) -> int:
+        """The number of the last record."""
+        return self._chain.seq - 1
+
+    def counters(self) -> dict[str, int]:
+        """What has gone in and out so far."""
+        return {
+            "in": self._chain.actions + self._refused,
+            "out": self._chain.seq,
+            "count": self._chain.count_sum,
+            "gaps": self._gaps,
+            "refused": self._refused,
+            "checkpoints": self._checkpoints,
+            "bytes": self.size_bytes,
+            "flushes": self._flushes,
+            "syncs": self._syncs,
+        }
+
+    # -- records --------------------------------------------------------------------------
+
+    def _opening(self, start: Mapping[str, Any], **more: Any) -> bytes:
+        fields = {key: value for key, value in start.items() if key not in (*_OWN, "run")}
+        cadence = {"records": self._cadence_records, "ns": self._cadence_ns}
+        head = {"format": chain.FORMAT, "run": self.run}
+        own = {"checkpoint": cadence, "key": self._key.public.hex()}
+        return self._opened("start", {**head, **more, **fields, **own})
+
+    def _opened(self, kind: str, fields: Mapping[str, Any]) -> bytes:
+        """A record up to where `sig` or `prev` follow."""
+        opened = b'{"seq":%d,"type":"%b",%b' % (
+            self._chain.seq,
+            kind.encode(),
+            _json(fields)[1:-1],
+        )
+        fault = check_opened(opened)
+        if fault is not None or len(opened) > chain.MAX_LINE - 1024:
+            raise ValueError(f"the {kind} record {fault or 'is too long'}: {opened[:200]!r}")
+        return opened
+
+    def _append(self, opened: bytes) -> None:
+        line, self._chain.head = chain.close_line(opened, self._chain.head)
+        self._chain.seq += 1
+        self._enqueue(line, 1)
+
+    def _enqueue(self, lines: bytes, records: int) -> None:
+        if not records:
+            return
+        now_ns = self._clock_ns()
+        if not self._queue:
+            self._queued_since_ns = now_ns
+        if not self._unsigned:
+            self._unsigned_since_ns = now_ns
+        self._queue.append(lines)
+        self._queued_records += records
+        self._unsigned += records
+
+    def _gap(self, count: int | None, why: str, more: Mapping[str, Any]) -> None:
+        if self._unsigned >= self._cadence_records:
+            self._sign_checkpoint()
+        extra = {key: value for key, value in more.items() if key not in _OWN}
+        fields = {"time_ns": self._clock_ns(), "count": count, "why": why, **extra}
+        self._append(self._opened("gap", fields))
+        self._gaps += 1
+
+    def _refuse(self, data: bytes, pos: int) -> int:
+        """Keep a body that is no Action as a gap, so that the log stays valid and tells it."""
+        stop = data.find(b"\n", pos)
+        stop = len(data) if stop < 0 else stop
+        self._refused += 1
+        text = escape(data[pos : min(stop, pos + 4096)])
+        self._gap(None, "a malformed record came from the aggregator", {"text": text})
+        return stop + 1
+
+    def _sign_checkpoint(self) -> None:
+        following = self._new_key()
+        next_key = following.public.hex()
+        opened = self._opened("checkpoint", {"time_ns": self._clock_ns(), "next_key": next_key})
+        line = self._sign("checkpoint", next_key.encode(), opened)
+        self._key.erase()
+        self._key = following
+        self._checkpoints += 1
+        if self._on_checkpoint is not None:
+            self._on_checkpoint(line)
+
+    def _sign(self, kind: str, next_key: bytes, opened: bytes) -> bytes:
+        seal = chain.Seal(kind, self.run, self._chain.seq, self._chain.head, next_key)
+        line, self._chain.head = chain.sign_line(seal, opened, self._key)
+        self._chain.seq += 1
+        self._enqueue(line, 1)
+        self._unsigned = 0
+        return line
+
+    def _cadence_due(self, now_ns: int) -> bool:
+        # A clock that was set back counts as due: signing too often harms nothing.
+        return self._unsigned > 0 and not 0 <= now_ns - self._unsigned_since_ns < self._cadence_ns
+
+    def _group_due(self, now_ns: int) -> bool:
+        return bool(self._queue) and not 0 <= now_ns - self._queued_since_ns < GROUP_NS
+
+    # -- the file -------------------------------------------------------------------------
+
+    def _flush(self, *, sync: bool = False) -> bytes:
+        written = self._finish_torn()
+        if self._queue:
+            group = b"".join(self._queue)
+            self._queue.clear()
+            self._queued_records = 0
+            self._torn = self._torn_group = group
+            written += self._finish_torn()
+        if (sync or self._fsync == "always") and self._regular:
+            try:
+                os.fdatasync(self._fd)
+            except OSError as error:
+                raise self._failed("cannot sync", error) from error
+            self._syncs += 1
+        return written
+
+    def _finish_torn(self) -> bytes:
+        """Write `_torn` to its end; on failure keep what is left of it."""
+        if not self._torn:
+            return b""
+        while self._torn:
+            try:
+                n = os.write(self._fd, self._torn)
+            except BlockingIOError:  # a descriptor given to us may be non-blocking
+                select.select([], [self._fd], [])
+                continue
+            except OSError as error:
+                raise self._failed("cannot write", error) from error
+            self._torn = self._torn[n:]
+            self._file_bytes += n
+            self.size_bytes += n
+        self._flushes += 1
+        group, self._torn_group = self._torn_group, b""
+        return group
+
+    def _failed(self, what: str, error: OSError) -> LogFailed:
+        todo = {
+            errno.ENOSPC: "free space or name another place with --log-dir",
+            errno.EDQUOT: "the quota is used up; name another place with --log-dir",
+            errno.EFBIG: "the file may not grow further (ulimit -f)",
+            errno.EPIPE: "the reader of the log's descriptor is gone",
+        }.get(error.errno or 0, "what was written before is intact")
+        return LogFailed(f"{what} the log {self._name()}: {error.strerror}; {todo}")
+
+    def _name(self) -> str:
+        return str(self._part_path) if self._part_path else f"on descriptor {self._fd}"
+
+    def _check_in_place(self) -> None:
+        """Notice that the file was deleted, replaced, cut or added to under us."""
+        if not self._regular:
+            return
+        mine = os.fstat(self._fd)
+        what = None
+        if self._part_path is not None:
+            try:
+                named = os.stat(self._part_path, follow_symlinks=False)
+                if (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino):
+                    what = "was replaced by another file"
+            except OSError:
+                what = "was deleted or moved away"
+        if what is None and mine.st_size != self._base_bytes + self._file_bytes:
+            what = "was changed by someone else while it was written"
+        if what is not None:
+            raise LogFailed(f"the log {self._name()} {what}; it can no longer be relied on")
+
+    def _rotate(self) -> bytes:
+        assert self.path is not None
+        following = logdir.log_path(self.path.parent, self.run, self._part + 1)
+        fd = logdir.create_log(following)
+        os.close(self._fd)
+        self._part += 1
+        self._fd, self._part_path = fd, following
+        self._base_bytes = self._file_bytes = 0
+        self._mark_alive()
+        self._append(self._opening(self._start, part=self._part))
+        return self._flush()
+
+    def _mark_alive(self) -> None:
+        """Hold an open-file-description lock: readers ask for it to learn if we still live."""
+        if self._regular:
+            with contextlib.suppress(OSError):  # only liveness hangs on it, never the log
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
+
+    def _release(self) -> None:
+        self._closed = True
+        if self._owns_fd:
+            os.close(self._fd)
+
+
+def _whole_file(kind: int) -> bytes:
+    """struct flock of fcntl(2) on x86-64: from the first byte to wherever the end is."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
+
+
+def is_live(fd: int) -> bool:
+    """Whether a Logger still has the file open for writing. Takes no lock itself."""
+    asked = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_RDLCK))
+    return bool(struct.unpack_from("h", asked)[0] == fcntl.F_WRLCK)
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(fields)
+    except TypeError:  # text that is not UTF-8, integers over 64 bits, bytes
+        return orjson.dumps(_plain(fields))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return escape_arg(value)
+        return value
+    if isinstance(value, bytes):
+        return escape(value)
+    if isinstance(value, bool) or value is None or isinstance(value, float):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    return str(value)
