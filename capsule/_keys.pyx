@@ -85,7 +85,3 @@ cdef class WipedKey:
         if self.page is not None:
             self.page.wipe()
             self.page = None
-
-    def _steal(self):
-        """The secret, copied out. For tests that play a thief; nothing else may call it."""
-        return bytes(memoryview(self.page))

@@ -14,16 +14,11 @@ prefix; what was not written is kept, and the next call goes on at the very byte
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import os
-import select
-import struct
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, Literal
 
 import orjson
@@ -32,7 +27,8 @@ from capsule import chain, logdir
 from capsule._chain import Appender, check_opened
 from capsule._keys import WipedKey
 from capsule.errors import LogFailed
-from capsule.text import escape, escape_arg
+from capsule.logfile import LogFile
+from capsule.text import escape, escape_arg, jsonable
 
 Fsync = Literal["always", "checkpoint", "never"]
 
@@ -101,32 +97,18 @@ class Logger:
         self._queue: list[bytes] = []  # chained, not yet in the file
         self._queued_records = 0
         self._queued_since_ns = 0
-        self._torn = b""  # the rest of a group whose write broke off
-        self._torn_group = b""
         self._unsigned = 0
         self._unsigned_since_ns = 0
         self._gaps = 0
         self._checkpoints = 0
-        self._flushes = 0
-        self._syncs = 0
         self._refused = 0
-        self._closed = False
         self._part = 0
         self._start = start
-        if isinstance(target, int):
-            self._fd, self.path, self._owns_fd = target, None, False
-            if rotate_bytes:
-                raise ValueError("a log on a descriptor cannot rotate")
-        else:
-            self.path = Path(target)
-            self._fd, self._owns_fd = logdir.create_log(self.path), True
-        self._part_path = self.path
         self._rotate_bytes = rotate_bytes
-        self._regular = S_ISREG(os.fstat(self._fd).st_mode)
-        self._base_bytes = os.fstat(self._fd).st_size if self._regular else 0
-        self._file_bytes = 0
-        self.size_bytes = 0
-        self._mark_alive()
+        self.path = None if isinstance(target, int) else Path(target)
+        if rotate_bytes and self.path is None:
+            raise ValueError("a log on a descriptor cannot rotate")
+        self._file = LogFile(target if isinstance(target, int) else Path(target))
         watched = guard if guard is not None else str(self.path.parent) if self.path else None
         self._urgent = tuple(b'{"kind":"%b"' % kind.encode() for kind in URGENT_KINDS)
         if watched is not None:
@@ -169,7 +151,7 @@ class Logger:
         """Write what is queued; sign if the cadence is due. The shell calls it when idle."""
         if self._cadence_due(self._clock_ns() if now_ns is None else now_ns):
             return self.checkpoint()
-        return self._flush() if self._queue or self._torn else b""
+        return self._flush() if self._queue or self._file.torn else b""
 
     def next_tick_ns(self) -> int | None:
         """When `tick` is next needed even if nothing arrives; None: not before the next feed."""
@@ -182,8 +164,8 @@ class Logger:
         if self._unsigned:
             self._sign_checkpoint()
         written = self._flush(sync=self._fsync != "never")
-        self._check_in_place()
-        if self._rotate_bytes and self._file_bytes >= self._rotate_bytes:
+        self._file.check_in_place()
+        if self._rotate_bytes and self._file.size_bytes >= self._rotate_bytes:
             written += self._rotate()
         return written
 
@@ -214,28 +196,28 @@ class Logger:
         self._sign("end", chain.GENESIS, opened)
         self._key.erase()
         self.last = self._flush(sync=self._fsync != "never")
-        self._release()
+        self._file.close()
         return End(
             seq=self.seq,
             head=self.head,
-            path=str(self.path) if self.path else f"fd {self._fd}",
+            path=str(self.path) if self.path else f"fd {self._file.fd}",
             public_key=self.public_key,
             records=self._chain.seq,
-            size_bytes=self.size_bytes,
+            size_bytes=self._file.total_bytes,
         )
 
     last: bytes = b""
 
     def abandon(self) -> None:
         """Write what is queued, as far as that works, and close without a seal."""
-        if self._closed:
+        if self._file.closed:
             return
         try:
             with contextlib.suppress(LogFailed):
                 self._flush(sync=self._fsync != "never")
         finally:
             self._key.erase()
-            self._release()
+            self._file.close()
 
     @property
     def head(self) -> str:
@@ -256,9 +238,9 @@ class Logger:
             "gaps": self._gaps,
             "refused": self._refused,
             "checkpoints": self._checkpoints,
-            "bytes": self.size_bytes,
-            "flushes": self._flushes,
-            "syncs": self._syncs,
+            "bytes": self._file.total_bytes,
+            "flushes": self._file.flushes,
+            "syncs": self._file.syncs,
         }
 
     # -- records --------------------------------------------------------------------------
@@ -345,127 +327,24 @@ class Logger:
     # -- the file -------------------------------------------------------------------------
 
     def _flush(self, *, sync: bool = False) -> bytes:
-        written = self._finish_torn()
-        if self._queue:
-            group = b"".join(self._queue)
-            self._queue.clear()
-            self._queued_records = 0
-            self._torn = self._torn_group = group
-            written += self._finish_torn()
-        if (sync or self._fsync == "always") and self._regular:
-            try:
-                os.fdatasync(self._fd)
-            except OSError as error:
-                raise self._failed("cannot sync", error) from error
-            self._syncs += 1
+        group = b"".join(self._queue)
+        self._queue.clear()
+        self._queued_records = 0
+        written = self._file.write(group)
+        if sync or self._fsync == "always":
+            self._file.sync()
         return written
-
-    def _finish_torn(self) -> bytes:
-        """Write `_torn` to its end; on failure keep what is left of it."""
-        if not self._torn:
-            return b""
-        while self._torn:
-            try:
-                n = os.write(self._fd, self._torn)
-            except BlockingIOError:  # a descriptor given to us may be non-blocking
-                select.select([], [self._fd], [])
-                continue
-            except OSError as error:
-                raise self._failed("cannot write", error) from error
-            self._torn = self._torn[n:]
-            self._file_bytes += n
-            self.size_bytes += n
-        self._flushes += 1
-        group, self._torn_group = self._torn_group, b""
-        return group
-
-    def _failed(self, what: str, error: OSError) -> LogFailed:
-        todo = {
-            errno.ENOSPC: "free space or name another place with --log-dir",
-            errno.EDQUOT: "the quota is used up; name another place with --log-dir",
-            errno.EFBIG: "the file may not grow further (ulimit -f)",
-            errno.EPIPE: "the reader of the log's descriptor is gone",
-        }.get(error.errno or 0, "what was written before is intact")
-        return LogFailed(f"{what} the log {self._name()}: {error.strerror}; {todo}")
-
-    def _name(self) -> str:
-        return str(self._part_path) if self._part_path else f"on descriptor {self._fd}"
-
-    def _check_in_place(self) -> None:
-        """Notice that the file was deleted, replaced, cut or added to under us."""
-        if not self._regular:
-            return
-        mine = os.fstat(self._fd)
-        what = None
-        if self._part_path is not None:
-            try:
-                named = os.stat(self._part_path, follow_symlinks=False)
-                if (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino):
-                    what = "was replaced by another file"
-            except OSError:
-                what = "was deleted or moved away"
-        if what is None and mine.st_size != self._base_bytes + self._file_bytes:
-            what = "was changed by someone else while it was written"
-        if what is not None:
-            raise LogFailed(f"the log {self._name()} {what}; it can no longer be relied on")
 
     def _rotate(self) -> bytes:
         assert self.path is not None
-        following = logdir.log_path(self.path.parent, self.run, self._part + 1)
-        fd = logdir.create_log(following)
-        os.close(self._fd)
         self._part += 1
-        self._fd, self._part_path = fd, following
-        self._base_bytes = self._file_bytes = 0
-        self._mark_alive()
+        self._file.go_on_in(logdir.log_path(self.path.parent, self.run, self._part))
         self._append(self._opening(self._start, part=self._part))
         return self._flush()
-
-    def _mark_alive(self) -> None:
-        """Hold an open-file-description lock: readers ask for it to learn if we still live."""
-        if self._regular:
-            with contextlib.suppress(OSError):  # only liveness hangs on it, never the log
-                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
-
-    def _release(self) -> None:
-        self._closed = True
-        if self._owns_fd:
-            os.close(self._fd)
-
-
-def _whole_file(kind: int) -> bytes:
-    """struct flock of fcntl(2) on x86-64: from the first byte to wherever the end is."""
-    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 0, 0)
-
-
-def is_live(fd: int) -> bool:
-    """Whether a Logger still has the file open for writing. Takes no lock itself."""
-    asked = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _whole_file(fcntl.F_RDLCK))
-    return bool(struct.unpack_from("h", asked)[0] == fcntl.F_WRLCK)
 
 
 def _json(fields: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(fields)
     except TypeError:  # text that is not UTF-8, integers over 64 bits, bytes
-        return orjson.dumps(_plain(fields))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return escape_arg(value)
-        return value
-    if isinstance(value, bytes):
-        return escape(value)
-    if isinstance(value, bool) or value is None or isinstance(value, float):
-        return value
-    if isinstance(value, int):
-        return value if -(2**63) <= value < 2**64 else str(value)
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    return str(value)
+        return orjson.dumps(jsonable(fields))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import codecs
 import os
 import re
+from collections.abc import Mapping
 
 _ESCAPE = re.compile(r"\\(?:\\|x[0-9a-f]{2})")
 
@@ -56,3 +57,25 @@ def unescape(text: str) -> bytes:
 def escape_arg(text: str) -> str:
     """`escape` for a str of the operating system (argv, environ, a path: os.fsdecode)."""
     return escape(os.fsencode(text))
+
+
+def jsonable(value: object) -> object:
+    """`value` as JSON can hold it: text that is not UTF-8 and bytes escaped, integers beyond
+    64 bits as decimal text, whatever else as its `str`."""
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return escape_arg(value)
+        return value
+    if isinstance(value, bytes):
+        return escape(value)
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, Mapping):
+        return {str(jsonable(key)): jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [jsonable(item) for item in value]
+    return str(value)

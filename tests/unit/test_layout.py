@@ -20,7 +20,8 @@ MAX_LINES = 350
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("capsule",),
     ("events", "errors", "text", "killtree", "_linux"),
-    ("syscalls", "chain"),
+    ("syscalls", "_chain", "_keys", "chain", "logdir"),
+    ("logfile", "verify"),
     ("_parse", "enrich", "aggregate", "log", "trace"),
     ("wire",),
     ("pipeline",),

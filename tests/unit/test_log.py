@@ -12,15 +12,17 @@ import pytest
 
 from capsule import chain, logdir
 from capsule.errors import LogDirRefused, LogFailed
-from capsule.log import Logger, is_live
+from capsule.log import Logger
+from capsule.logfile import is_live
 
 SECOND = 1_000_000_000
 
 
 def body(kind: str = "file.read", target: str = "/etc/passwd", count: int = 1) -> bytes:
-    return json.dumps(
-        {"kind": kind, "target": target, "count": count}, separators=(",", ":")
-    ).encode() + b"\n"
+    return (
+        json.dumps({"kind": kind, "target": target, "count": count}, separators=(",", ":")).encode()
+        + b"\n"
+    )
 
 
 def records(lines: bytes) -> list[dict[str, object]]:
@@ -227,7 +229,7 @@ def test_a_log_changed_under_us_is_noticed_at_the_next_checkpoint(
             file.write(b"x\n")
     if what == "cut":
         os.truncate(path, 10)
-    with pytest.raises(LogFailed, match="deleted|replaced|changed"):
+    with pytest.raises(LogFailed, match=r"deleted|replaced|changed"):
         log.feed(body("proc.exec"))
 
 
