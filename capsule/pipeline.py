@@ -1,0 +1,260 @@
+"""The topology, and the processes it runs in. The only file that starts stages.
+
+    source ─▶ tracer ─▶ parser ─▶ enricher ─▶ aggregator ─▶ logger ─▶ log
+
+Stages are forked, not spawned: the supervisor has one thread and no ZeroMQ context, each
+stage makes its own, and five forks take 10 ms where five fresh interpreters take 225 ms.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from capsule import wire
+from capsule._linux import set_name
+from capsule.errors import CapsuleError, TraceFailed
+from capsule.killtree import kill_tree
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run's stages are told before they start.
+
+    `source` is the descriptor to read strace text from. `start` is the log's first record.
+    `live`: the text comes from an strace of ours, which `trace` the supervisor announces;
+    `gated`: its first lines are the launch gate's.
+    """
+
+    source: int
+    log_path: Path
+    start: dict[str, Any]
+    live: bool
+    gated: bool = False
+    fsync: Literal["always", "checkpoint", "never"] = "checkpoint"
+
+
+def _tracer(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.trace import Tracer
+
+    shell.join()
+    if not plan.live:
+        shell.run_source(Tracer(gated=False), plan.source, lambda: {"exit": None})
+        return
+
+    def kill_tracees() -> None:
+        told = shell.told.get("go")
+        if told and told["kill"]:
+            kill_tree([told["target"]], told["strace"], ())
+
+    shell.on_orphaned = kill_tracees
+    if shell.wait_told("go"):
+        shell.run_source(
+            Tracer(gated=plan.gated),
+            plan.source,
+            lambda: shell.wait_told("ended") or {"exit": None},
+        )
+    else:
+        shell.send_end({"exit": None, "stages": {}})
+
+
+def _parser(shell: wire.Shell, plan: Plan) -> None:
+    from capsule._parse import Parser
+    from capsule.syscalls import NAMES
+
+    shell.join()
+    shell.run_stage(Parser(NAMES))
+
+
+def _enricher(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.enrich import Enricher
+
+    shell.join()
+    shell.run_stage(Enricher(live=plan.live))
+
+
+def _aggregator(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.aggregate import Aggregator
+
+    shell.join()
+    shell.run_stage(Aggregator())
+
+
+def _logger(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.seal import LogSink
+
+    sink = LogSink(plan.log_path, plan.start, fsync=plan.fsync)
+    shell.join()
+    shell.run_sink(sink)
+
+
+@dataclass(frozen=True, slots=True)
+class StageSpec:
+    """One stage: its name, and the body of its process."""
+
+    name: str
+    run: Callable[[wire.Shell, Plan], None]
+
+
+TOPOLOGY = (
+    StageSpec("tracer", _tracer),
+    StageSpec("parser", _parser),
+    StageSpec("enricher", _enricher),
+    StageSpec("aggregator", _aggregator),
+    StageSpec("logger", _logger),
+)
+
+
+@dataclass(slots=True)
+class StageProcess:
+    """The supervisor's view of one running stage."""
+
+    spec: StageSpec
+    index: int
+    pid: int
+    control: wire.Control
+    ready: bool = False
+    error: str | None = None
+
+
+class Pipeline:
+    """Five stage processes and the lines to them."""
+
+    def __init__(self, plan: Plan, topology: Sequence[StageSpec] = TOPOLOGY) -> None:
+        self.plan = plan
+        self.topology = topology
+        self.stages: list[StageProcess] = []
+        self.end: dict[str, Any] | None = None
+        self._stderr = os.memfd_create("capsule-stages")
+
+    def start(self) -> None:
+        """Fork every stage and return when all are joined. Raises TraceFailed with the reason."""
+        private = _private_dir(self.plan.log_path.parent)
+        done_read, done_write = os.pipe()
+        try:
+            gc.collect()
+            gc.freeze()
+            for index, spec in enumerate(self.topology):
+                ours, theirs = wire.control_pair()
+                last = index == len(self.topology) - 1
+                seat = wire.Seat(
+                    index=index,
+                    name=spec.name,
+                    control=theirs,
+                    done=done_read,
+                    inlet=f"{private}/{index}" if index else None,
+                    outlet=None if last else f"{private}/{index + 1}",
+                    upstream_pid=self.stages[-1].pid if index else None,
+                )
+                pid = os.fork()
+                if pid == 0:
+                    keep = {done_read, theirs.fileno(), self._stderr}
+                    keep |= {done_write} if last else set()
+                    keep |= {self.plan.source} if index == 0 else set()
+                    _stage_main(spec, seat, self.plan, keep, self._stderr)
+                theirs.close()
+                self.stages.append(StageProcess(spec, index, pid, ours))
+            gc.unfreeze()
+            os.close(done_write)
+            for stage in self.stages:
+                while not stage.ready:
+                    self.listen(stage)
+                    if stage.error:
+                        raise TraceFailed(stage.error)
+        except BaseException:
+            for stage in self.stages:
+                stage.control.close()
+            raise
+        finally:
+            os.close(done_read)
+            # Everybody is connected: without the socket files nobody else can be.
+            shutil.rmtree(private, ignore_errors=True)
+
+    def listen(self, stage: StageProcess) -> bool:
+        """Take in one message of `stage`, waiting for it; False when there will be none."""
+        message = stage.control.receive()
+        if message is None:
+            if not stage.ready:
+                stage.error = stage.error or f"the {stage.spec.name} stage did not start"
+            return False
+        stage.ready = stage.ready or bool(message.get("ready"))
+        stage.error = message.get("error") or stage.error
+        if "end" in message:
+            self.end = message
+        return True
+
+    def own_fds(self) -> set[int]:
+        """The descriptors that must stay open here for the run's length."""
+        return {self._stderr, *(stage.control.fileno() for stage in self.stages)}
+
+    def tell(self, name: str, **message: Any) -> None:
+        next(stage for stage in self.stages if stage.spec.name == name).control.send(**message)
+
+    def abort(self, why: str, dead: StageProcess | None) -> None:
+        """Make every stage pass on what it has and end the log without a seal."""
+        for stage in self.stages:
+            stage.control.send(abort=why, dead=dead.index if dead else None)
+
+    def stderr_text(self) -> str:
+        """What the stages wrote to their stderr: nothing, unless one crashed."""
+        size = os.fstat(self._stderr).st_size
+        return os.pread(self._stderr, size, 0).decode(errors="replace")
+
+
+def _private_dir(fallback: Path) -> str:
+    """A fresh 0700 directory whose socket paths fit into the 107 bytes that unix(7) allows."""
+    for parent in (tempfile.gettempdir(), "/tmp", str(fallback)):
+        if len(parent) > 80:
+            continue
+        try:
+            return tempfile.mkdtemp(prefix="capsule-", dir=parent)
+        except OSError:
+            continue
+    raise TraceFailed("no directory for the stages' sockets: set TMPDIR to a short, writable path")
+
+
+def _stage_main(
+    spec: StageSpec, seat: wire.Seat, plan: Plan, keep: Collection[int], stderr: int
+) -> NoReturn:
+    """The whole life of a stage's process."""
+    status = 1
+    try:
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd, onto in ((null, 0), (null, 1), (stderr, 2)):
+            os.dup2(fd, onto)
+        close_fds(keep)
+        wire.ignore_terminal()
+        set_name(f"capsule-{spec.name}"[:15].encode())
+        shell = wire.Shell(seat)
+        try:
+            spec.run(shell, plan)
+            if seat.outlet is not None:
+                shell.await_release()
+        except wire.Released:
+            pass
+        shell.leave()
+        status = 0
+    except CapsuleError as error:
+        seat.control.send(error=str(error))
+    except BaseException as error:
+        seat.control.send(error=f"the {spec.name} stage failed: {error!r}")
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        os._exit(status)
+
+
+def close_fds(keep: Collection[int]) -> None:
+    """Close every descriptor but 0, 1, 2 and `keep`."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd not in keep:
+            with suppress(OSError):  # the listing's own descriptor is gone by now
+                os.close(fd)

@@ -1,0 +1,353 @@
+"""The only file that knows ZeroMQ: frames, links between stages, and the shell that runs a stage.
+
+A link is one PUSH/PULL pair over ipc. Every message is one frame:
+
+    D <batch>    a batch for the next stage's `feed`
+    E <json>     the end mark: what the stages before have counted
+
+PUSH over ipc loses messages when it is closed, even cleanly and with an infinite linger
+(libzmq issue 4660, measured with 4.3.5). So no stage closes anything before the last stage
+has ended: all hold the read end of one pipe, `done`, that only the last stage has open for
+writing, and end of file on it is the release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import orjson
+import zmq
+
+HIGH_WATER_MARK = 4
+"""Batches a link holds at each end; a full one blocks the stage before it."""
+
+GATHER_S = 0.003
+"""Least time between two chunks of the source under load; when idle the first goes at once."""
+
+CHUNK_BYTES = 1 << 20
+
+QUIET_MS = 150
+"""After the stage before has died: silence on the link for so long means that it is drained."""
+
+
+class Stage(Protocol):
+    """A pure transformation of batches."""
+
+    def feed(self, batch: bytes | memoryview) -> bytes: ...
+    def finish(self) -> bytes: ...
+    def counters(self) -> dict[str, int]: ...
+
+
+@runtime_checkable
+class Ticking(Protocol):
+    """A stage that also has something to do when no batch comes.
+
+    `tick` is called as soon as the stage is idle, and again at `next_tick_ns` (epoch ns;
+    None: not before the next batch). What it returns is passed on.
+    """
+
+    def tick(self, now_ns: int) -> bytes: ...
+    def next_tick_ns(self) -> int | None: ...
+
+
+class Sink(Ticking, Protocol):
+    """The last stage: takes batches and keeps them."""
+
+    def feed(self, batch: bytes | memoryview) -> bytes: ...
+    def gap(self, count: int | None, why: str) -> bytes: ...
+    def counters(self) -> dict[str, int]: ...
+    def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]: ...
+    def abandon(self) -> None: ...
+
+
+class Control:
+    """A stage's line to the supervisor: JSON messages, and end of file when it is gone."""
+
+    _SIZE = struct.Struct("<I")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def send(self, **message: Any) -> None:
+        data = orjson.dumps(message)
+        # When the other side is gone, whoever polls sees its end of file.
+        with contextlib.suppress(OSError):
+            self._sock.sendall(self._SIZE.pack(len(data)) + data)
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next message, or None at end of file."""
+        size = self._read(self._SIZE.size)
+        data = self._read(self._SIZE.unpack(size)[0]) if size else b""
+        message: dict[str, Any] | None = orjson.loads(data) if data else None
+        return message
+
+    def _read(self, size: int) -> bytes:
+        """Exactly `size` bytes, or none at end of file."""
+        try:
+            data = self._sock.recv(size, socket.MSG_WAITALL)
+        except ConnectionError:
+            return b""
+        return data if len(data) == size else b""
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def control_pair() -> tuple[Control, Control]:
+    """The supervisor's and the stage's end of one control line."""
+    ours, theirs = socket.socketpair()
+    return Control(ours), Control(theirs)
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Where one stage sits: its place in the line and what joins it to its neighbours.
+
+    `inlet`: ipc path to bind, None for the source. `outlet`: ipc path to connect, None for
+    the sink. `upstream_pid`: the only process that may connect. `done`: see the module's text.
+    """
+
+    index: int
+    name: str
+    control: Control
+    done: int
+    inlet: str | None
+    outlet: str | None
+    upstream_pid: int | None
+
+
+class Released(Exception):
+    """The stages behind are gone: nothing more can be passed on, and nobody waits for it."""
+
+
+class Shell:
+    """Runs one stage in its own process: sockets, control messages, end marks, idle ticks."""
+
+    def __init__(self, seat: Seat) -> None:
+        self.seat = seat
+        self._context = zmq.Context(io_threads=1)
+        self._inlet: zmq.Socket[bytes] | None = None
+        self._outlet: zmq.Socket[bytes] | None = None
+        self._abort: str | None = None
+        self._upstream_dead = False
+        self.told: dict[str, Any] = {}
+        self._orphaned = False
+        self.on_orphaned: Callable[[], None] = lambda: None
+
+    # -- joining and leaving
+
+    def join(self) -> None:
+        """Open the links, wait until the next stage is connected, and tell the supervisor."""
+        if self.seat.inlet is not None:
+            self._inlet = self._context.socket(zmq.PULL)
+            self._inlet.set(zmq.RCVHWM, HIGH_WATER_MARK)
+            self._inlet.set(zmq.LINGER, 0)
+            if self.seat.upstream_pid is not None:
+                self._inlet.set(zmq.IPC_FILTER_PID, self.seat.upstream_pid)
+            self._inlet.bind(f"ipc://{self.seat.inlet}")
+        if self.seat.outlet is not None:
+            self._outlet = self._context.socket(zmq.PUSH)
+            self._outlet.set(zmq.SNDHWM, HIGH_WATER_MARK)
+            self._outlet.set(zmq.LINGER, 0)
+            self._outlet.set(zmq.IMMEDIATE, 1)
+            self._outlet.set(zmq.RECONNECT_IVL, 10)
+            self._outlet.connect(f"ipc://{self.seat.outlet}")
+            self._await_outlet()
+        self.seat.control.send(ready=True)
+
+    def leave(self) -> None:
+        """Close everything; only for the last stage, or once it has ended."""
+        self._context.destroy(linger=0)
+
+    def await_release(self) -> None:
+        """Keep the links open until the last stage has ended."""
+        poller = select.poll()
+        poller.register(self.seat.done, select.POLLIN)
+        poller.poll()
+
+    # -- control
+
+    def _handle_control(self) -> None:
+        message = self.seat.control.receive()
+        if message is None:
+            if not self._orphaned:
+                self._orphaned = True
+                self.on_orphaned()
+                self._abort = self._abort or "the supervisor died"
+            return
+        if "abort" in message:
+            self._abort = message["abort"]
+            dead = message.get("dead")
+            if dead is not None and dead > self.seat.index:
+                raise Released
+            self._upstream_dead = dead is not None and dead == self.seat.index - 1
+        self.told.update(message)
+
+    def wait_told(self, key: str) -> Any:
+        """What the supervisor says under `key`; None once the run is aborted."""
+        while key not in self.told and self._abort is None:
+            self._poll()
+        return self.told.get(key)
+
+    def _poll(self, *sockets: tuple[Any, int], timeout_ms: int | None = None) -> dict[Any, int]:
+        """Wait for `sockets`, control and the release; handles the last two itself."""
+        poller = zmq.Poller()
+        for sock, flag in sockets:
+            poller.register(sock, flag)
+        if not self._orphaned:
+            poller.register(self.seat.control.fileno(), zmq.POLLIN)
+        poller.register(self.seat.done, zmq.POLLIN)
+        events = dict(poller.poll(timeout_ms))
+        if events.get(self.seat.control.fileno()):
+            self._handle_control()
+        if events.get(self.seat.done):
+            raise Released
+        return events
+
+    # -- sending
+
+    def _await_outlet(self) -> None:
+        while not self._poll((self._outlet, zmq.POLLOUT)).get(self._outlet):
+            pass
+
+    def _send(self, tag: bytes, payload: bytes) -> None:
+        assert self._outlet is not None
+        frame = tag + payload
+        while True:
+            try:
+                self._outlet.send(frame, zmq.NOBLOCK)
+                return
+            except zmq.Again:
+                self._await_outlet()
+
+    def send(self, batch: bytes) -> None:
+        """Pass a batch on, waiting as long as the next stage is full. Raises Released."""
+        if batch:
+            self._send(b"D", batch)
+
+    def send_end(self, end: dict[str, Any]) -> None:
+        if self._abort is not None:
+            end.setdefault("abort", self._abort)
+        self._send(b"E", orjson.dumps(end))
+
+    # -- the three kinds of seat
+
+    def run_source(self, stage: Stage, fd: int, ended: Callable[[], dict[str, Any]]) -> None:
+        """Read chunks from `fd` until its end; `ended()` then says what the end mark carries."""
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        last_sent_s = 0.0
+        while True:
+            if not poller.poll(0):
+                self._poll((fd, zmq.POLLIN))
+                if not poller.poll(0):
+                    continue
+            lag_s = last_sent_s + GATHER_S - time.monotonic()
+            if lag_s > 0:
+                time.sleep(lag_s)
+            chunk = os.read(fd, CHUNK_BYTES)
+            if not chunk:
+                break
+            self.send(stage.feed(chunk))
+            last_sent_s = time.monotonic()
+        self.send(stage.finish())
+        end = ended()
+        self.send_end({**end, "stages": {self.seat.name: stage.counters()}})
+
+    def _incoming(
+        self, take: Callable[[memoryview], None], tick: Callable[[], int | None]
+    ) -> dict[str, Any]:
+        """Hand every batch to `take` until the end mark, which is returned.
+
+        `tick` is called when idle and says when it wants to be called again (epoch ns).
+        """
+        inlet = self._inlet
+        assert inlet is not None
+        next_tick_ns = None
+        idle = True
+        while True:
+            try:
+                frame = inlet.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                if not idle:
+                    idle = True
+                    next_tick_ns = tick()
+                    continue
+                timeout_ms = QUIET_MS if self._upstream_dead else _ms_until(next_tick_ns)
+                if not self._poll((inlet, zmq.POLLIN), timeout_ms=timeout_ms):
+                    if self._upstream_dead:
+                        return {"stages": {}}
+                    next_tick_ns = tick()
+                continue
+            if frame[:1] == b"E":
+                end: dict[str, Any] = orjson.loads(frame[1:])
+                return end
+            take(memoryview(frame)[1:])
+            idle = False
+
+    def run_stage(self, stage: Stage) -> None:
+        """Feed batches through `stage` until the end mark, and add its counters to that."""
+
+        def take(batch: memoryview) -> None:
+            self.send(stage.feed(batch))
+
+        def tick() -> int | None:
+            if not isinstance(stage, Ticking):
+                return None
+            self.send(stage.tick(time.time_ns()))
+            return stage.next_tick_ns()
+
+        end = self._incoming(take, tick)
+        self.send(stage.finish())
+        end["stages"][self.seat.name] = stage.counters()
+        if hasattr(stage, "summary"):
+            end["summary"] = stage.summary()
+        self.send_end(end)
+
+    def run_sink(self, sink: Sink) -> None:
+        """Feed batches to `sink`, close it with the end mark, and report to the supervisor."""
+
+        def take(batch: memoryview) -> None:
+            sink.feed(batch)
+
+        def tick() -> int | None:
+            sink.tick(time.time_ns())
+            return sink.next_tick_ns()
+
+        end = self._incoming(take, tick)
+        why = end.pop("abort", None) or self._abort
+        for gap in end.pop("gaps", ()):
+            sink.gap(gap["count"], gap["why"])
+        end["stages"][self.seat.name] = sink.counters()
+        report: dict[str, Any] = {}
+        if why is None:
+            report, why = sink.end(end)
+        else:
+            sink.gap(None, why)
+            sink.abandon()
+        self.seat.control.send(end=end, report=report, abort=why)
+
+
+def _ms_until(when_ns: int | None) -> int | None:
+    """The milliseconds from now to `when_ns` (epoch ns), rounded up; None for ever."""
+    return None if when_ns is None else max(0, (when_ns - time.time_ns()) // 1_000_000 + 1)
+
+
+def ignore_terminal() -> None:
+    """A session of its own: the terminal's signals and the shell's job control pass it by."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signo, signal.SIG_IGN)

@@ -1,0 +1,109 @@
+"""The links between stages, with real processes and real ZeroMQ."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capsule import wire
+from capsule.pipeline import Pipeline, Plan, StageSpec
+from capsule.supervise import Supervisor, block_signals
+
+MESSAGES = 20_000
+
+
+class Echo:
+    def feed(self, batch: bytes | memoryview) -> bytes:
+        return bytes(batch)
+
+    def finish(self) -> bytes:
+        return b""
+
+    def counters(self) -> dict[str, int]:
+        return {}
+
+
+class FileSink(Echo):
+    """Keeps what arrives; the pipeline's last stage."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+
+    def feed(self, batch: bytes | memoryview) -> bytes:
+        self._file.write(batch)
+        return b""
+
+    def tick(self, now_ns: int) -> bytes:
+        return b""
+
+    def next_tick_ns(self) -> int | None:
+        return None
+
+    def gap(self, count: int | None, why: str) -> bytes:
+        return b""
+
+    def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        self._file.close()
+        return {}, None
+
+    def abandon(self) -> None:
+        self._file.close()
+
+
+def numbers(shell: wire.Shell, plan: Plan) -> None:
+    """20,000 messages of 8 bytes, one by one, and then the end at once."""
+    shell.join()
+    for number in range(MESSAGES):
+        shell.send(b"%07d\n" % number)
+    shell.send_end({"stages": {}})
+
+
+def echo(shell: wire.Shell, plan: Plan) -> None:
+    shell.join()
+    shell.run_stage(Echo())
+
+
+def keep(shell: wire.Shell, plan: Plan) -> None:
+    sink = FileSink(plan.log_path)
+    shell.join()
+    shell.run_sink(sink)
+
+
+def crash(shell: wire.Shell, plan: Plan) -> None:
+    shell.join()
+    raise RuntimeError("on purpose")
+
+
+@pytest.fixture
+def signals() -> Any:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    fd, _ = block_signals()
+    yield fd
+    os.close(fd)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def plan_for(path: Path) -> Plan:
+    return Plan(source=0, log_path=path, start={}, live=False)
+
+
+@pytest.mark.parametrize("repeat", range(10))
+def test_no_message_is_lost_when_the_sender_ends_at_once(
+    repeat: int, tmp_path: Path, signals: int
+) -> None:
+    out = tmp_path / "out"
+    topology = (StageSpec("tracer", numbers), StageSpec("parser", echo), StageSpec("logger", keep))
+    outcome = Supervisor(Pipeline(plan_for(out), topology), signals).run()
+    assert outcome.failure is None
+    assert out.read_bytes() == b"".join(b"%07d\n" % number for number in range(MESSAGES))
+
+
+def test_a_stage_that_raises_is_named_and_ends_the_run(tmp_path: Path, signals: int) -> None:
+    topology = (StageSpec("tracer", numbers), StageSpec("parser", crash), StageSpec("logger", keep))
+    outcome = Supervisor(Pipeline(plan_for(tmp_path / "out"), topology), signals).run()
+    assert outcome.status == 125
+    assert outcome.failure == "the parser stage failed: RuntimeError('on purpose')"
