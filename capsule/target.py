@@ -1,0 +1,328 @@
+"""A traced run: launches the target under strace, stands in for it, never lets it run unseen.
+
+The target is our own child. It waits at a gate while strace attaches to it from outside
+(`strace -p`), and passes only when strace has shown a first system call of it. So its exit
+status, its stops and its terminal are its own and not strace's, strace's messages never reach
+its stderr, and when strace cannot attach the target does not run: `strace -D`, which would
+also keep the target our child, runs it untraced in that case (measured with 6.1).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import signal
+import struct
+import time
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from capsule._linux import gate_exec, set_child_subreaper
+from capsule.errors import TraceFailed
+from capsule.killtree import find_tree, kill_tree
+from capsule.pipeline import Pipeline, close_fds
+from capsule.supervise import Outcome, Supervisor, describe, shell_status
+from capsule.trace import PIPE_BYTES, Strace, strace_argv, strace_env
+
+JOB_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+
+ATTACH_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run: the resolved file, argv and environment as given, all raw bytes."""
+
+    path: bytes
+    argv: list[bytes]
+    env: list[bytes]
+    mask: Collection[int] = ()
+
+
+class TracedRun(Supervisor):
+    """One run of `command`, or of the already running `pids`, under strace.
+
+    `trace_pipe`: (read, write) ends of `open_trace_pipe`; the pipeline's tracer reads it.
+    `detach_on_exit`: let go of what the command left behind as soon as it has ended itself.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        signals: int,
+        strace: Strace,
+        trace_pipe: tuple[int, int],
+        *,
+        command: Command | None = None,
+        pids: Sequence[int] = (),
+        detach_on_exit: bool = False,
+    ) -> None:
+        super().__init__(pipeline, signals)
+        self.strace = strace
+        self.command = command
+        self.pids = pids
+        self.detach_on_exit = detach_on_exit
+        self._trace_read, self._trace_write = trace_pipe
+        self._target: int | None = None
+        self._target_status: int | None = None
+        self._stopped = False
+        self._exec_errors = -1
+        self._exec_errno: int | None = None
+        self._strace_pid: int | None = None
+        self._strace_status: int | None = None
+        self._strace_stderr = -1
+        self._let_go = False
+        self._ended = False
+
+    def run(self) -> Outcome:
+        set_child_subreaper()
+        self.pipeline.start()
+        try:
+            self._launch()
+        except BaseException as error:
+            self.fail(str(error), None)
+            self.wait_all()
+            raise
+        self.watch()
+        self.wait_all()
+        return self.outcome()
+
+    # -- starting
+
+    def _launch(self) -> None:
+        gate = -1
+        roots = list(self.pids)
+        if self.command is not None:
+            self._target, gate = self._fork_gate(self.command)
+            roots = [self._target]
+        self._release_descriptors(gate)
+        self._start_strace(roots)
+        self._await_tracing(gate)
+        self._close_trace_pipe()
+        go = {"target": roots[0], "strace": self._strace_pid, "kill": self.command is not None}
+        self.pipeline.tell("tracer", go=go)
+        if gate >= 0:
+            os.write(gate, b"G")
+            os.close(gate)
+
+    def _fork_gate(self, command: Command) -> tuple[int, int]:
+        """Fork the target up to its gate: its pid, and the descriptor that opens the gate."""
+        gate_read, gate_write = os.pipe()
+        self._exec_errors, errors_write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(gate_write)
+                gate_exec(
+                    gate_read, errors_write, command.path, command.argv, command.env, command.mask
+                )
+            finally:
+                os._exit(125)
+        os.close(gate_read)
+        os.close(errors_write)
+        return pid, gate_write
+
+    def _release_descriptors(self, gate: int) -> None:
+        """Let go of what the target was given, so that its pipes end when it closes them."""
+        keep = {gate, self._exec_errors, self.signals, self._trace_read, self._trace_write}
+        close_fds(keep | self.pipeline.own_fds())
+        null = os.open(os.devnull, os.O_RDWR)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        os.close(null)
+
+    def _start_strace(self, roots: Sequence[int]) -> None:
+        detachable = self.command is None or self.detach_on_exit
+        output = f"/proc/{os.getpid()}/fd/{self._trace_write}"
+        self._strace_stderr = os.memfd_create("strace-stderr")
+        self._strace_pid = os.posix_spawn(
+            self.strace.path,
+            strace_argv(self.strace, output, roots, detachable=detachable),
+            strace_env(os.environ),
+            file_actions=[(os.POSIX_SPAWN_DUP2, self._strace_stderr, 2)],
+            setsid=True,
+            setsigmask=(),
+            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT),
+        )
+
+    def _await_tracing(self, gate: int) -> None:
+        """Return when strace is attached: for a gated target, when it has shown a call of it."""
+        poller = select.poll()
+        poller.register(self._trace_read, select.POLLIN)
+        deadline_s = time.monotonic() + ATTACH_TIMEOUT_S
+        while not self._is_tracing(gate, poller):
+            self.reap()
+            if self._strace_status is not None or time.monotonic() > deadline_s:
+                raise TraceFailed(self._why_no_attach())
+            if self._target_status is not None:
+                raise TraceFailed(f"the target {describe(self._target_status)} before it ran")
+
+    def _is_tracing(self, gate: int, poller: select.poll) -> bool:
+        if gate >= 0:
+            # Each knock is one read(2) of the target; a traced one makes a line.
+            with suppress(BrokenPipeError):
+                os.write(gate, b".")
+            return bool(poller.poll(1))
+        time.sleep(0.001)
+        with suppress(OSError):
+            return all(_tracer_of(pid) == self._strace_pid for pid in self.pids)
+        return False
+
+    def _why_no_attach(self) -> str:
+        text = self._strace_text()
+        if "Operation not permitted" in text:
+            return (
+                "ptrace is not permitted: in a container add --cap-add SYS_PTRACE; what is "
+                "already traced cannot be traced again; another user's process needs root "
+                f"(strace said: {text.splitlines()[-1]})"
+            )
+        if "No such process" in text:
+            return f"no such process: {' '.join(map(str, self.pids))}"
+        return f"strace could not attach: {text or 'it said nothing'}"
+
+    def _strace_text(self) -> str:
+        """What strace has written to its own stderr so far (up to 64 KiB)."""
+        return os.pread(self._strace_stderr, 1 << 16, 0).decode(errors="replace").strip()
+
+    def _close_trace_pipe(self) -> None:
+        """Our own ends: from here on the tracer stage reads and strace writes."""
+        for fd in (self._trace_read, self._trace_write):
+            if fd >= 0:
+                os.close(fd)
+        self._trace_read = self._trace_write = -1
+
+    # -- watching
+
+    def on_signal(self, signo: int, *, from_terminal: bool) -> None:
+        if self.command is None:
+            if signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                self._detach()
+            return
+        if from_terminal:
+            return  # it went to our whole process group, and so to the target
+        self.reap()
+        # The SIGCONT of a shell's fg goes to the whole group: the target has it already.
+        if (
+            self._target is not None
+            and self._target_status is None
+            and (signo != signal.SIGCONT or self._stopped)
+        ):
+            os.kill(self._target, signo)
+
+    def _detach(self) -> None:
+        """Make strace let go of all tracees; they run on untraced, as was asked for."""
+        self._let_go = True
+        if self._strace_pid is not None and self._strace_status is None:
+            os.kill(self._strace_pid, signal.SIGTERM)
+
+    def on_child(self, pid: int, status: int) -> None:
+        if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+            if pid == self._target:
+                self._stopped = os.WIFSTOPPED(status)
+                if self._stopped and os.WSTOPSIG(status) in JOB_STOPS:
+                    # Our parent's job control must see the stop; SIGCONT wakes us both.
+                    os.kill(os.getpid(), signal.SIGSTOP)
+        elif pid == self._target:
+            self._target_status = status
+            self._exec_errno = _read_errno(self._exec_errors)
+            if self.detach_on_exit:
+                self._detach()
+        elif pid == self._strace_pid:
+            self._strace_status = status
+
+    def on_change(self) -> None:
+        """strace has ended: was that the end of the trace, or its death?"""
+        if self._strace_status is None or self._ended or self.failure is not None:
+            return
+        died = os.waitstatus_to_exitcode(self._strace_status) != 0 and not self._let_go
+        if not died and self.command is not None:
+            # strace ends after its last tracee: ours is dead by now, unless it was let go of.
+            self._wait_target()
+            died = self._target_status is None
+        if died:
+            said = self._strace_text()
+            self.fail(f"strace {describe(self._strace_status)}{said and ': '}{said}", None)
+            return
+        self._ended = True
+        self.pipeline.tell("tracer", ended={"exit": self._exit(), "gaps": self._kill_strays()})
+
+    def _wait_target(self) -> None:
+        deadline_s = time.monotonic() + 0.5
+        while self._target_status is None and time.monotonic() < deadline_s:
+            self.reap()
+            time.sleep(0.001)
+
+    def _exit(self) -> dict[str, Any] | None:
+        """The target's exit as the log's `end` record has it."""
+        if self._target_status is None:
+            return None
+        code = os.waitstatus_to_exitcode(self._target_status)
+        return {"code": code} if code >= 0 else {"signal": signal.Signals(-code).name}
+
+    def _kill_strays(self) -> list[dict[str, Any]]:
+        """End the descendants that outlived strace's last tracee, and say so: nobody saw them."""
+        self.reap()
+        strays = find_tree([os.getpid()], None, self._spared())
+        if self._let_go or not strays:
+            return []
+        kill_tree([os.getpid()], None, self._spared())
+        why = "processes ran untraced (CLONE_UNTRACED) and were killed when the trace ended"
+        return [{"count": len(strays), "why": why}]
+
+    # -- ending
+
+    def _spared(self) -> set[int]:
+        return {os.getpid(), *(stage.pid for stage in self.pipeline.stages), *self.others()}
+
+    def others(self) -> set[int]:
+        alive = self._strace_pid is not None and self._strace_status is None
+        return {self._strace_pid} if alive and self._strace_pid is not None else set()
+
+    def stop_target(self) -> None:
+        """Kill the target's tree; a program that was only attached to is let go of."""
+        if self.command is None:
+            self._detach()
+        else:
+            kill_tree([os.getpid()], self._strace_pid, self._spared())
+        self._close_trace_pipe()
+
+    def outcome(self) -> Outcome:
+        outcome = replace(super().outcome(), exec_errno=self._exec_errno)
+        if outcome.failure is not None:
+            return outcome
+        if self._exec_errno is not None:
+            return replace(outcome, status=127 if self._exec_errno == errno.ENOENT else 126)
+        if self._target_status is not None:
+            return replace(outcome, status=shell_status(self._target_status))
+        return outcome
+
+
+def open_trace_pipe() -> tuple[int, int]:
+    """The pipe strace writes to, as large as the system allows up to 1 MiB (pipe(7))."""
+    read, write = os.pipe()
+    size = PIPE_BYTES
+    while size > 1 << 16:
+        try:
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, size)
+            break
+        except OSError:
+            size //= 2
+    return read, write
+
+
+def _tracer_of(pid: int) -> int:
+    with open(f"/proc/{pid}/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"TracerPid:"):
+                return int(line[10:])
+    return 0
+
+
+def _read_errno(fd: int) -> int | None:
+    data = os.read(fd, 4)
+    os.close(fd)
+    return struct.unpack("=i", data)[0] if len(data) == 4 else None

@@ -1,0 +1,155 @@
+"""strace's command line and life: what it is told, what it needs, and the stage that reads it.
+
+The tracer stage turns strace's output (or an existing log) into chunks of raw bytes; it does
+not look into them, except to drop what the launch gate itself did before the target's execve.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from capsule.errors import TraceFailed
+
+MINIMUM_STRACE = (5, 10)
+"""Debian 11's. `-e quiet=` with its categories came in 5.7; 5.10 is the oldest one tested for."""
+
+STRING_LIMIT = 1024
+"""`-s`: bytes of a string, and elements of argv, that strace prints."""
+
+PIPE_BYTES = 1 << 20
+"""What the trace pipe holds (F_SETPIPE_SZ), and the most one chunk can be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Strace:
+    """An strace that is here and new enough: its path and release, as in (6, 1)."""
+
+    path: str
+    version: tuple[int, ...]
+
+    @property
+    def version_text(self) -> str:
+        return ".".join(map(str, self.version))
+
+
+def find_strace(search_path: str | None = None) -> Strace:
+    """The strace on PATH. Raises TraceFailed when it is missing or older than MINIMUM_STRACE."""
+    path = shutil.which("strace", path=search_path)
+    if path is None:
+        raise TraceFailed("strace is not installed; install it with: apt-get install strace")
+    banner = subprocess.run([path, "-V"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version ([0-9]+(?:\.[0-9]+)*)", banner)
+    if found is None:
+        raise TraceFailed(
+            f"{path} does not say its version (strace -V); install strace 5.10 or newer"
+        )
+    version = tuple(map(int, found[1].split(".")))
+    if version < MINIMUM_STRACE:
+        raise TraceFailed(f"{path} is release {found[1]}; Capsule needs strace 5.10 or newer")
+    return Strace(path, version)
+
+
+def strace_argv(
+    strace: Strace, output: str, pids: Sequence[int], *, detachable: bool = False
+) -> list[str]:
+    """strace's command line to follow `pids` and all they start, writing to the path `output`.
+
+    `detachable`: SIGTERM makes strace let go of every tracee (-I2); otherwise it ignores all
+    but SIGKILL (-I3), so that nothing but its end or its death stops the trace.
+    """
+    argv = [strace.path, "-f", "-ttt", "-s", str(STRING_LIMIT), "-y"]
+    # The default under -o hides the personality lines; naming what to hide brings them back.
+    argv += ["-e", "quiet=attach,path-resolution", "-I2" if detachable else "-I3", "-o", output]
+    for pid in pids:
+        argv += ["-p", str(pid)]
+    return argv
+
+
+def strace_env(env: Mapping[str, str]) -> dict[str, str]:
+    """strace's own environment: messages in English, and no time zone look-up per line."""
+    return {**env, "LC_ALL": "C", "TZ": "UTC"}
+
+
+def resolve_command(command: bytes, search_path: bytes) -> bytes:
+    """The file that `command` names, found along `search_path` as execvp(3) does.
+
+    Raises OSError with ENOENT (nothing of that name) or EACCES (found, but not executable).
+    """
+    if b"/" in command:
+        candidates = [command]
+    else:
+        candidates = [os.path.join(part or b".", command) for part in search_path.split(b":")]
+    denied = False
+    for path in candidates:
+        if not os.path.exists(path):
+            continue
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+        denied = True
+    if denied:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fsdecode(command))
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(command))
+
+
+class GateFilter:
+    """Drops the trace's first lines up to the target's execve: they are the launch gate's own.
+
+    Nothing of the target has run by then, so nothing of the target can be dropped. Without an
+    execve (the gate was killed) nothing is dropped.
+    """
+
+    MARK = b" execve("
+
+    def __init__(self, active: bool) -> None:
+        self._held: bytes | None = b"" if active else None
+
+    def feed(self, data: bytes) -> bytes:
+        if self._held is None:
+            return data
+        self._held += data
+        mark = self._held.find(self.MARK)
+        if mark < 0:
+            return b""
+        data = self._held[self._held.rfind(b"\n", 0, mark) + 1 :]
+        self._held = None
+        return data
+
+    def finish(self) -> bytes:
+        held, self._held = self._held, None
+        return held or b""
+
+
+class Tracer:
+    """The first stage: raw bytes in, raw bytes out, counted."""
+
+    def __init__(self, *, gated: bool) -> None:
+        self._gate = GateFilter(gated)
+        self._bytes = 0
+        self._lines = 0
+        self._chunks = 0
+        self._last = b"\n"
+
+    def feed(self, batch: bytes | memoryview) -> bytes:
+        return self._count(self._gate.feed(bytes(batch)))
+
+    def finish(self) -> bytes:
+        return self._count(self._gate.finish())
+
+    def _count(self, data: bytes) -> bytes:
+        if data:
+            self._bytes += len(data)
+            self._lines += data.count(b"\n")
+            self._chunks += 1
+            self._last = data[-1:]
+        return data
+
+    def counters(self) -> dict[str, int]:
+        """`bytes`, `lines` (a last line without newline counts) and `chunks` passed on."""
+        lines = self._lines + (self._last != b"\n")
+        return {"bytes": self._bytes, "lines": lines, "chunks": self._chunks}
