@@ -1,0 +1,5 @@
+import sys
+
+from capsule.cli import main
+
+sys.exit(main())

@@ -1,0 +1,73 @@
+"""The command line: finds the command, maps errors to exit codes, and does nothing else."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from capsule import __version__
+from capsule.errors import CapsuleError
+
+COMMANDS = {
+    "trace": "capsule.commands.trace",
+    "import": "capsule.commands.import_",
+    "parse": "capsule.commands.parse",
+    "tail": "capsule.commands.tail",
+    "runs": "capsule.commands.runs",
+    "show": "capsule.commands.show",
+    "verify": "capsule.commands.verify",
+}
+"""Command → the module that declares (`add`) and does (`run`) it, in the order of the help."""
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, but a command can choose the exit status of a usage error."""
+
+    usage_status = 2
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_status, f"{self.prog}: {message}\n")
+
+
+def build_parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The parser for `commands`; a run needs one of them, the help all."""
+    parser = ArgumentParser(
+        prog="capsule",
+        description="Show what a Linux program really does, and prove it.",
+        epilog="capsule COMMAND --help tells more. Logs are in /tmp/capsule-<uid>/ unless "
+        "--log-dir or CAPSULE_LOG_DIR says otherwise.",
+    )
+    parser.add_argument("--version", action="version", version=f"capsule {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in commands:
+        importlib.import_module(COMMANDS[name]).add(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status. Only here do errors become messages."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    known = [words[0]] if words and words[0] in COMMANDS else list(COMMANDS)
+    try:
+        if platform.system() != "Linux" or platform.machine() != "x86_64":
+            here = f"{platform.system()} on {platform.machine()}"
+            raise CapsuleError(f"Capsule needs Linux on x86-64, and this is {here}")
+        args = build_parser(known).parse_args(words)
+        status: int = args.run(args)
+        sys.stdout.flush()
+    except CapsuleError as error:
+        print(f"capsule: {error}", file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:
+        # The reader of our output has had enough; that is no failure of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return status

@@ -1,0 +1,137 @@
+"""`capsule trace [--] CMD…`: run a program (or attach to one) and log all it does."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from capsule.commands import _finish
+from capsule.errors import CapsuleError, TraceFailed, UsageError
+from capsule.logdir import log_dir, new_run_id, open_log_dir
+from capsule.pipeline import Pipeline, Plan
+from capsule.start import start_record
+from capsule.supervise import Outcome, block_signals
+from capsule.target import Command, TracedRun, open_trace_pipe
+from capsule.trace import find_strace, resolve_command, strace_argv
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = subparsers.add_parser(
+        "trace",
+        help="run a command and log what it does",
+        usage="capsule trace [options] [--] COMMAND [ARG…]\n       capsule trace [options] -p PID",
+        description="Run COMMAND unaltered, follow all it starts, and write a verifiable log.",
+        epilog="Exit status: the command's own; 128+N when signal N killed it; 127 not found, "
+        "126 not executable, 125 when Capsule itself failed.",
+    )
+    parser.usage_status = 125  # type: ignore[attr-defined]
+    parser.add_argument(
+        "-p",
+        "--pid",
+        action="append",
+        type=int,
+        default=[],
+        help="attach to this running process instead (repeatable); Ctrl-C lets go of it",
+    )
+    parser.add_argument(
+        "--detach-on-exit",
+        action="store_true",
+        help="stop following what COMMAND left running once it has ended itself",
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
+    parser.add_argument("--summary", metavar="FILE", help="write the summary to FILE as JSON")
+    add_log_options(parser)
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
+    parser.set_defaults(run=run)
+
+
+def add_log_options(parser: argparse.ArgumentParser) -> None:
+    """The options that say where and how the log is written."""
+    parser.add_argument("--log-dir", metavar="DIR", help="where logs are kept (0700, yours)")
+    parser.add_argument(
+        "--fsync",
+        choices=("always", "checkpoint", "never"),
+        default="checkpoint",
+        help="when the log is forced to disk (default: at each checkpoint)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    words = args.words[1:] if args.words[:1] == ["--"] else args.words
+    try:
+        if bool(words) == bool(args.pid):
+            raise UsageError("give either a command or -p PID; see capsule trace --help")
+        return _trace(args, [os.fsencode(word) for word in words])
+    except CapsuleError as error:
+        raise TraceFailed(str(error)) from error
+
+
+def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
+    strace = find_strace()
+    command = None
+    if argv:
+        try:
+            command = resolve(argv)
+        except OSError as error:
+            return _cannot_run(error.errno or errno.ENOENT, argv)
+    directory = open_log_dir(log_dir(args.log_dir))
+    run_id = new_run_id()
+    options = strace_argv(strace, "PIPE", args.pid, detachable=not command or args.detach_on_exit)
+    details = {"strace": {"version": strace.version_text, "argv": options}}
+    if args.pid:
+        details["attached"] = args.pid
+    signals, mask = block_signals()
+    trace_pipe = open_trace_pipe()
+    plan = Plan(
+        source=trace_pipe[0],
+        log_path=directory / f"{run_id}.jsonl",
+        start=start_record(run_id, argv, **details),
+        live=True,
+        gated=command is not None,
+        fsync=args.fsync,
+    )
+    outcome = TracedRun(
+        Pipeline(plan),
+        signals,
+        strace,
+        trace_pipe,
+        command=replace(command, mask=mask) if command else None,
+        pids=args.pid,
+        detach_on_exit=args.detach_on_exit,
+    ).run()
+    if outcome.exec_errno is not None:
+        _cannot_run(outcome.exec_errno, argv)
+    finish(args, outcome, plan.log_path)
+    return outcome.status
+
+
+def finish(args: argparse.Namespace, outcome: Outcome, log_path: Path) -> None:
+    """Tell the user how it ended, as the options ask."""
+    facts = _finish.summary(outcome, log_path)
+    if outcome.failure is not None and args.quiet:
+        print(f"capsule: {outcome.failure}", file=sys.stderr)
+    if not args.quiet:
+        _finish.print_summary(facts)
+    if args.summary:
+        _finish.write_summary(facts, args.summary)
+
+
+def resolve(argv: list[bytes]) -> Command:
+    """What `argv` runs, with the environment as given. Raises OSError as execvp(3) would."""
+    # Python may have changed os.environ's locale (PEP 538); the kernel's copy is as given.
+    env = [entry for entry in Path("/proc/self/environ").read_bytes().split(b"\0") if entry]
+    search = next((e[5:] for e in env if e.startswith(b"PATH=")), b"/bin:/usr/bin")
+    return Command(resolve_command(argv[0], search), argv, env)
+
+
+def _cannot_run(code: int, argv: list[bytes]) -> int:
+    """Say why the command could not be run; 127 when there is none of that name, else 126."""
+    name = os.fsdecode(argv[0])
+    missing = code == errno.ENOENT
+    text = "command not found" if missing else f"cannot execute: {os.strerror(code)}"
+    print(f"capsule: {_finish._printable(name)}: {text}", file=sys.stderr)
+    return 127 if missing else 126
