@@ -51,6 +51,7 @@ class EventFlag(enum.IntFlag):
     INJECTED = 8  # the value was injected by strace
     ORPHAN = 16  # only one half of the call was ever seen
     SELF_NUMBER = 32  # killed by seccomp: the value is the call's own number, not a result
+    TORN = 64  # other text broke the line; it may stand in the arguments
 
 
 @dataclass(frozen=True, slots=True)

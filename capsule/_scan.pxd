@@ -1,0 +1,234 @@
+"""The grammar inside a call: strings, comments, decorations, arguments.
+
+A text is bytes up to `end`, and `end[0]` is a line terminator (CR or LF), so that a look at the
+byte after any byte of the text needs no check. Every function is linear in what it reads, and
+what one of them has searched in vain is remembered so that it is not searched again.
+"""
+
+from libc.stdint cimport uint32_t
+from libc.string cimport memchr, memcmp
+
+from capsule._batch cimport Array, Span, Text, array_reserve
+
+cdef extern from *:
+    """
+    /* What a byte may begin inside an argument list. */
+    enum { PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH, STOP };
+    static const unsigned char ARG_CLASS[256] = {
+        ['"'] = QUOTE, ['('] = OPEN, ['['] = OPEN, ['{'] = OPEN, [')'] = CLOSE, [']'] = CLOSE,
+        ['}'] = CLOSE, [','] = COMMA, ['<'] = ANGLE, ['/'] = SLASH, ['\\n'] = STOP, ['\\r'] = STOP,
+    };
+    """
+    int PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH, STOP
+    const unsigned char ARG_CLASS[256]
+
+
+cdef struct Scan:
+    # Where an argument list stands after scan_args.
+    Text close  # the `)` that a return value follows, or NULL
+    Text arg  # start of the argument that is not in the spans yet
+
+
+cdef inline bint is_digit(unsigned char c) noexcept nogil:
+    return 48 <= c <= 57
+
+
+cdef inline unsigned char before(Text p) noexcept nogil:
+    return (p - 1)[0]
+
+
+cdef inline bint ends_with(Text start, Text end, const char * word, Py_ssize_t length) noexcept nogil:
+    return end - start >= length and memcmp(end - length, word, length) == 0
+
+
+cdef inline bint starts_with(Text start, Text end, const char * word, Py_ssize_t length) noexcept nogil:
+    return end - start >= length and memcmp(start, word, length) == 0
+
+
+cdef inline Text skip_string(Text p, Text end) noexcept nogil:
+    """The byte after the quote that closes the string whose first byte is `p`; NULL if none."""
+    cdef Text q, back
+    while True:
+        q = <Text> memchr(p, 34, end - p)
+        if q == NULL:
+            return NULL
+        if q == p or before(q) != 92:
+            return q + 1
+        back = q - 1
+        while back > p and before(back) == 92:
+            back -= 1
+        if (q - back) & 1 == 0:
+            return q + 1
+        p = q + 1
+
+
+cdef inline Text skip_comment(Text p, Text end) noexcept nogil:
+    """The byte after the comment whose `/*` ends before `p`; comments nest. NULL if it never ends."""
+    cdef int depth = 1
+    while p < end:
+        if p[0] == 42 and p[1] == 47:
+            p += 2
+            depth -= 1
+            if depth == 0:
+                return p
+        elif p[0] == 47 and p[1] == 42:
+            p += 2
+            depth += 1
+        else:
+            p += 1
+    return NULL
+
+
+cdef inline Text skip_decoration(Text p, Text end) noexcept nogil:
+    """The byte after the `<…>` whose first inner byte is `p`; NULL if it never ends.
+
+    A path (it begins with `/`) has its own quotes and angle brackets escaped, and may hold one
+    nested decoration (`</dev/null<char 1:3>>`). Anything else may hold `[…]` after a colon,
+    where `->` is an arrow, and quoted names in which `>` is not escaped.
+    """
+    cdef bint path = p[0] == 47
+    cdef int depth = 1
+    cdef int square = 0
+    cdef unsigned char c
+    while p < end:
+        c = p[0]
+        if c == 92:
+            p += 1
+            if p == end:
+                return NULL
+        elif c == 60:
+            depth += 1
+        elif c == 62:
+            if square == 0:
+                depth -= 1
+                if depth == 0:
+                    return p + 1
+        elif not path:
+            if c == 34:
+                p = skip_string(p + 1, end)
+                if p == NULL:
+                    return NULL
+                continue
+            if c == 91:
+                if square or before(p) == 58:
+                    square += 1
+            elif c == 93 and square:
+                square -= 1
+        p += 1
+    return NULL
+
+
+cdef inline bint returns(Text close, Text end) noexcept nogil:
+    """Whether blanks, `= ` and a value follow the `)` at `close`."""
+    cdef Text p = close + 1
+    while p[0] == 32:
+        p += 1
+    if p + 2 >= end or p[0] != 61 or p[1] != 32:
+        return False
+    return is_digit(p[2]) or p[2] == 63 or (p[2] == 45 and is_digit(p[3]))
+
+
+cdef inline void push_span(Array * spans, Text start, Text end, Text base, uint32_t base_off) noexcept nogil:
+    cdef Span * span
+    while start < end and start[0] == 32:
+        start += 1
+    while end > start and before(end) == 32:
+        end -= 1
+    if array_reserve(spans, sizeof(Span)):
+        span = <Span *> (spans.at + spans.used)
+        span.off = base_off + <uint32_t> (start - base)
+        span.len = <uint32_t> (end - start)
+        spans.used += sizeof(Span)
+
+
+cdef inline void push_last(Array * spans, Text start, Text end, Text base, uint32_t base_off) noexcept nogil:
+    """Push the last argument, without the marker of a call that did not return; nothing if blank."""
+    while end > start and before(end) == 32:
+        end -= 1
+    if ends_with(start, end, b"<unfinished ...>", 16):
+        end -= 16
+    while start < end and start[0] == 32:
+        start += 1
+    if start < end:
+        push_span(spans, start, end, base, base_off)
+
+
+cdef inline bint decorates(Text start, Text angle) noexcept nogil:
+    """Whether the `<` follows what strace decorates: a number or AT_FDCWD."""
+    if angle == start:
+        return False
+    if is_digit(before(angle)):
+        return True
+    return angle - start >= 8 and before(angle) == 68 and memcmp(angle - 8, b"AT_FDCWD", 8) == 0
+
+
+cdef inline Scan scan_args(
+    Text p, Text end, Array * spans, Text base, uint32_t base_off
+) noexcept nogil:
+    """Split the arguments that begin at `p`, pushing a span for each but the last.
+
+    The list ends at the first `)` at the top level that a return value follows. If there is
+    none (releases up to 4.x lost braces), at the last such `)` at any level. Strings, comments
+    and decorations hide what is in them.
+    """
+    cdef Scan scan
+    cdef Text start = p
+    cdef Text fallback = NULL
+    cdef Text fallback_arg = p
+    cdef size_t fallback_used = spans.used
+    cdef int depth = 0
+    cdef bint comments = True
+    cdef bint decorations = True
+    cdef Text q
+    cdef unsigned char kind
+    scan.close = NULL
+    scan.arg = p
+    while True:
+        kind = ARG_CLASS[p[0]]
+        while kind == PLAIN:
+            p += 1
+            kind = ARG_CLASS[p[0]]
+        if kind == COMMA:
+            if depth == 0:
+                push_span(spans, scan.arg, p, base, base_off)
+                scan.arg = p + 1
+        elif kind == QUOTE:
+            p = skip_string(p + 1, end)
+            if p == NULL:
+                break
+            continue
+        elif kind == OPEN:
+            depth += 1
+        elif kind == CLOSE:
+            if depth == 0:
+                if p[0] == 41 and returns(p, end):
+                    scan.close = p
+                    return scan
+            else:
+                if p[0] == 41 and returns(p, end):
+                    fallback = p
+                    fallback_arg = scan.arg
+                    fallback_used = spans.used
+                depth -= 1
+        elif kind == ANGLE:
+            if decorations and p[1] != 60 and decorates(start, p):
+                q = skip_decoration(p + 1, end)
+                if q != NULL:
+                    p = q
+                    continue
+                decorations = False
+        elif kind == SLASH:
+            if comments and p[1] == 42:
+                q = skip_comment(p + 2, end)
+                if q != NULL:
+                    p = q
+                    continue
+                comments = False
+        elif p >= end:
+            break
+        p += 1
+    if fallback != NULL:
+        scan.close = fallback
+        scan.arg = fallback_arg
+        spans.used = fallback_used
+    return scan
