@@ -231,7 +231,7 @@ def _stage_main(
         for fd, onto in ((null, 0), (null, 1), (stderr, 2)):
             os.dup2(fd, onto)
         close_fds(keep)
-        wire.ignore_terminal()
+        wire.leave_terminal()
         set_name(f"capsule-{spec.name}"[:15].encode())
         shell = wire.Shell(seat)
         try:

@@ -20,8 +20,7 @@ FORWARDED = frozenset(
         *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
     }
 )  # fmt: skip
-"""Signals that reach the target when somebody sends them to us. Those of the terminal reach it
-without us: it is in our process group."""
+"""Signals that reach the target when somebody sends them to us."""
 
 EXIT_TIMEOUT_S = 10.0
 

@@ -5,6 +5,11 @@ The target is our own child. It waits at a gate while strace attaches to it from
 status, its stops and its terminal are its own and not strace's, strace's messages never reach
 its stderr, and when strace cannot attach the target does not run: `strace -D`, which would
 also keep the target our child, runs it untraced in that case (measured with 6.1).
+
+While the target runs we are not in its process group (the shell's job) but in the last
+stage's: what is sent to the group, by the terminal or by kill(1), reaches the target once and
+us never; what is sent to our pid alone is forwarded. We return to the group only to stop with
+the target, so that the shell sees its job stop and its fg wakes us too, and at the end.
 """
 
 from __future__ import annotations
@@ -77,6 +82,7 @@ class TracedRun(Supervisor):
         self._strace_stderr = -1
         self._let_go = False
         self._ended = False
+        self._job_group = os.getpgrp()
 
     def run(self) -> Outcome:
         set_child_subreaper()
@@ -89,7 +95,23 @@ class TracedRun(Supervisor):
             raise
         self.watch()
         self.wait_all()
+        self._rejoin_job()
         return self.outcome()
+
+    # -- the shell's job
+
+    def _leave_job(self) -> None:
+        with suppress(PermissionError):  # a session leader cannot, and no shell watches it
+            os.setpgid(0, self.pipeline.stages[-1].pid)
+
+    def _rejoin_job(self) -> None:
+        with suppress(PermissionError):  # the group has ended, and nobody waits for it
+            os.setpgid(0, self._job_group)
+
+    def _stop_with_target(self) -> None:
+        self._rejoin_job()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self._leave_job()
 
     # -- starting
 
@@ -99,6 +121,7 @@ class TracedRun(Supervisor):
         if self.command is not None:
             self._target, gate = self._fork_gate(self.command)
             roots = [self._target]
+            self._leave_job()
         self._release_descriptors(gate)
         self._start_strace(roots)
         self._await_tracing(gate)
@@ -203,9 +226,9 @@ class TracedRun(Supervisor):
                 self._detach()
             return
         if from_terminal:
-            return  # it went to our whole process group, and so to the target
+            return  # as session leader we are still in the group it went to
         self.reap()
-        # The SIGCONT of a shell's fg goes to the whole group: the target has it already.
+        # A shell's fg wakes us with the whole group: then the target goes on already.
         if (
             self._target is not None
             and self._target_status is None
@@ -224,8 +247,7 @@ class TracedRun(Supervisor):
             if pid == self._target:
                 self._stopped = os.WIFSTOPPED(status)
                 if self._stopped and os.WSTOPSIG(status) in JOB_STOPS:
-                    # Our parent's job control must see the stop; SIGCONT wakes us both.
-                    os.kill(os.getpid(), signal.SIGSTOP)
+                    self._stop_with_target()
         elif pid == self._target:
             self._target_status = status
             self._exec_errno = _read_errno(self._exec_errors)

@@ -345,9 +345,9 @@ def _ms_until(when_ns: int | None) -> int | None:
     return None if when_ns is None else max(0, (when_ns - time.time_ns()) // 1_000_000 + 1)
 
 
-def ignore_terminal() -> None:
-    """A session of its own: the terminal's signals and the shell's job control pass it by."""
-    os.setsid()
+def leave_terminal() -> None:
+    """A process group of its own: the terminal's signals and job control pass the stage by."""
+    os.setpgid(0, 0)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(signo, signal.SIG_IGN)
