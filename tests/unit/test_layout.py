@@ -22,7 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("events", "errors", "text", "killtree", "_linux"),
     ("syscalls", "_chain", "_keys", "chain", "logdir"),
     ("logfile", "verify"),
-    ("_parse", "enrich", "aggregate", "log", "trace"),
+    ("_jsonl", "_parse", "enrich", "aggregate", "log", "trace"),
     ("wire",),
     ("pipeline",),
     ("commands",),
