@@ -1,42 +1,38 @@
-"""The shape of the package: imports go one way, and each outside thing has one room.
-
-A module's row says all that it may import of ours; a module without a row fails.
-"""
+"""The shape of the package: imports go one way, and each outside thing has one room."""
 
 from __future__ import annotations
 
 import ast
 import re
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 PACKAGE = REPO / "capsule"
-MAX_LINES = 350
+MAX_LINES = 360
 
-# From the bottom up; a module may import those of the lines above its own, and what its own adds.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("capsule",),
-    ("events", "errors", "text", "killtree", "_linux"),
-    ("syscalls", "_chain", "_keys", "chain", "logdir"),
-    ("logfile", "verify"),
-    ("_jsonl", "_parse", "enrich", "aggregate", "log", "trace"),
+STAGES = ("trace", "_parse", "enrich", "aggregate", "seal")
+
+ORDER: tuple[tuple[str, ...], ...] = (
+    ("events", "errors"),
+    ("syscalls", "chain"),
+    STAGES,
     ("wire",),
     ("pipeline",),
+    ("supervise",),
+    ("target",),
     ("commands",),
     ("cli",),
     ("__main__",),
 )
-SAME_LAYER: dict[str, set[str]] = {}
-"""Imports within a layer, each with its reason beside it."""
+"""From the bottom up. No room reaches one beside or above it, by whatever way; rooms that are
+not named here are helpers, and must not lead there either."""
 
-ONE_ROOM = {"zmq": {"wire"}, "multiprocessing": {"pipeline"}}
+ONE_ROOM: dict[str, set[str]] = {"zmq": {"wire"}, "multiprocessing": set()}
 """An outside package, and the only modules that import it."""
-
-DATA = {"syscalls"}
-"""Modules that are a table, which no split would make easier to read."""
 
 
 def sources() -> dict[str, Path]:
@@ -82,35 +78,63 @@ def room(name: str) -> str:
 
 
 SOURCES = sources()
-LAYER = {name: height for height, layer in enumerate(LAYERS) for name in layer}
-OURS = {room(name) for name in SOURCES}
+IMPORTS = {name: imported(name, path) for name, path in SOURCES.items()}
+OURS = {name: {other for other in IMPORTS[name] if other in SOURCES} for name in SOURCES}
+LEVEL = {name: height for height, names in enumerate(ORDER) for name in names}
 
 
-def test_every_module_has_its_layer() -> None:
-    assert set(LAYER) >= OURS
+def reached(name: str) -> set[str]:
+    """Every module of ours that importing `name` brings in."""
+    found: set[str] = set()
+    frontier = set(OURS[name])
+    while frontier:
+        found |= frontier
+        frontier = {other for one in frontier for other in OURS[one]} - found
+    return found
+
+
+def test_imports_make_no_circle() -> None:
+    TopologicalSorter(OURS).prepare()
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_imports_go_one_way(name: str) -> None:
-    mine = room(name)
-    for other in imported(name, SOURCES[name]):
-        theirs = room(other)
-        if theirs not in OURS or theirs == mine or theirs in SAME_LAYER.get(mine, ()):
-            continue
-        assert LAYER[theirs] < LAYER[mine], f"{name} imports {other}"
+    mine = LEVEL.get(room(name))
+    if mine is None:
+        return
+    wrong = {
+        other
+        for other in reached(name)
+        if LEVEL.get(room(other), -1) >= mine and room(other) != room(name)
+    }
+    assert not wrong, f"{name} reaches {', '.join(sorted(wrong))}"
+
+
+def test_every_named_room_exists() -> None:
+    assert {name for names in ORDER for name in names} <= {room(name) for name in SOURCES}
+
+
+def test_every_module_is_used() -> None:
+    # The pipeline imports its stages, and the command line its commands, by name and late.
+    started = {"__main__", *(name for name in SOURCES if room(name) == "commands")}
+    used = started.union(*(reached(name) for name in started), {"capsule"})
+    assert set(SOURCES) - used == set()
 
 
 @pytest.mark.parametrize("package", ONE_ROOM)
 def test_one_room_knows(package: str) -> None:
-    knowing = {
-        name
-        for name, path in SOURCES.items()
-        if package in {room(module) for module in imported(name, path)}
+    knowing = {name for name in SOURCES if package in {room(other) for other in IMPORTS[name]}}
+    assert knowing == ONE_ROOM[package]
+
+
+def test_nothing_else_starts_a_stage() -> None:
+    forking = {
+        name for name, path in SOURCES.items() if "os.fork()" in path.read_text(encoding="utf-8")
     }
-    assert knowing <= ONE_ROOM[package]
+    assert forking == {"pipeline", "target"}
 
 
-@pytest.mark.parametrize("name", [name for name in SOURCES if name not in DATA])
+@pytest.mark.parametrize("name", SOURCES)
 def test_a_module_can_be_read_in_one_sitting(name: str) -> None:
     lines = SOURCES[name].read_text(encoding="utf-8").count("\n")
     assert lines <= MAX_LINES, f"{name} has {lines} lines; split it into two rooms"
