@@ -54,7 +54,7 @@ cdef class Parser:
         cdef int i
         if not 1 <= max_line <= MAX_LINE:
             raise ValueError(f"max_line must be from 1 to {MAX_LINE} bytes")
-        table = [name.encode() if isinstance(name, str) else bytes(name) for name in names]
+        table = [each.encode() if isinstance(each, str) else bytes(each) for each in names]
         if len(table) > 65535:
             raise ValueError("at most 65535 names have an id")
         self.s.max_line = max_line

@@ -13,13 +13,30 @@ Event batch (parser → enricher), one blob:
 An event's arguments are `span_count` consecutive spans from `span_first`. Its texts
 (`text`, `ret`, `ts`, `name`, `errno`) are offset and length into the heap; length 0 means
 absent. A field's bytes are what strace wrote: nothing is unescaped or decoded here.
+
+Fact batch (enricher → aggregator), one blob:
+
+    header   4s magic "CFB1" · u32 rows · u32 strings · u32 heap bytes · u32 first · u32 forget
+    rows     `rows` x FACT (48 bytes each, see `FACT_FIELDS`), in the order of the events
+    strings  `strings` x SPAN: u32 offset · u32 length, into the heap
+    heap     raw bytes: the new strings, and the rows' details
+
+A string is sent once and known from then on by its number: this batch's strings have the
+numbers `first`, `first` + 1, …; 0 is no string. Numbers are never used twice. After this
+batch the receiver may forget every string whose number is below `forget`.
+
+A row whose kind is PROCESS_FACT tells who a process is from here on (`amount` its pid or -1,
+`target` its exe, `ts_ns` its effective uid or -1); one whose kind is PROCESS_GONE that the
+process has ended and its number will not be seen again. Every other row is one event.
+
+A row's detail is a list of fields, `DETAIL_FIELD` each followed by its value: see `pack_detail`.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 NO_TIME = -(2**63)
@@ -141,3 +158,87 @@ def read_events(batch: bytes | memoryview) -> Iterator[Event]:
             raw=heap[text_off : text_off + text_len] if whole else None,
             flags=EventFlag(flags),
         )
+
+
+FACT_MAGIC = b"CFB1"
+FACT_HEADER = struct.Struct("<4sIIIII")
+FACT_FIELDS = (
+    # name, struct code
+    ("line", "Q"),
+    ("ts_ns", "q"),
+    ("amount", "q"),  # bytes read, written, mapped; -1: none
+    ("proc", "I"),  # 0: no process is known
+    ("target", "I"),  # string
+    ("errno", "I"),  # string
+    ("detail_off", "I"),
+    ("detail_len", "I"),
+    ("kind", "H"),  # index into syscalls.KINDS
+    ("access", "B"),  # how a file was opened: 1 read, 2 write, 3 both
+    ("flags", "B"),  # FactFlag
+)
+FACT = struct.Struct("<" + "".join(code for _, code in FACT_FIELDS))
+assert FACT.size == 48
+
+PROCESS_FACT = 0xFFFF
+PROCESS_GONE = 0xFFFE
+NO_AMOUNT = -1
+
+
+class FactFlag(enum.IntFlag):
+    """Bits of FACT's `flags`."""
+
+    JOINED = 1  # the stamp is of the call's first half, so it may lie far back
+
+
+DETAIL_FIELD = struct.Struct("<BBI")  # index into DETAIL_KEYS, type, length of the value
+DETAIL_KEYS = (
+    "path", "to", "argv", "argv_cut", "cwd", "root", "parent", "ppid", "interpreter", "hash",
+    "child", "child_pid", "tid", "flags", "status", "signal", "core", "sender", "code", "family",
+    "redacted", "call", "text", "at", "local", "unseen", "ns_pid", "fds",
+)  # fmt: skip
+"""Names of an Action's own keys. Append only: their order is the order in the record."""
+
+DetailValue = bytes | int | list[bytes]
+
+
+def pack_detail(fields: Iterable[tuple[str, DetailValue]]) -> bytes:
+    """Return the fields as one detail. Bytes stay raw; an integer is 64 bits, signed."""
+    parts = []
+    for key, value in fields:
+        if isinstance(value, bytes):
+            code, body = 0, value
+        elif isinstance(value, int):
+            code, body = 1, struct.pack("<q", value)
+        else:
+            code = 2
+            body = b"".join(struct.pack("<I", len(item)) + item for item in value)
+        parts.append(DETAIL_FIELD.pack(_DETAIL_INDEX[key], code, len(body)) + body)
+    return b"".join(parts)
+
+
+def unpack_detail(detail: bytes) -> list[tuple[str, DetailValue]]:
+    """Return the fields that `pack_detail` packed, in order."""
+    fields: list[tuple[str, DetailValue]] = []
+    at = 0
+    while at < len(detail):
+        key, code, length = DETAIL_FIELD.unpack_from(detail, at)
+        at += DETAIL_FIELD.size
+        body = detail[at : at + length]
+        at += length
+        value: DetailValue
+        if code == 0:
+            value = body
+        elif code == 1:
+            (value,) = struct.unpack("<q", body)
+        else:
+            value = []
+            item = 0
+            while item < length:
+                (size,) = struct.unpack_from("<I", body, item)
+                value.append(body[item + 4 : item + 4 + size])
+                item += 4 + size
+        fields.append((DETAIL_KEYS[key], value))
+    return fields
+
+
+_DETAIL_INDEX = {key: index for index, key in enumerate(DETAIL_KEYS)}

@@ -56,6 +56,7 @@ IMMEDIATE = frozenset(
 """Kinds whose Actions are written at once, one an event. The others collapse in a window."""
 
 EXTRA_KINDS = (
+    "proc.exit",  # the end of a process, with its status or signal
     "proc.signal",  # a signal was delivered, or stopped the process
     "thread.spawn",  # clone with CLONE_THREAD
     "thread.exit",  # the end of a thread whose process lives on
