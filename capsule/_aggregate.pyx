@@ -52,6 +52,7 @@ cdef enum:
     DETAIL_MEMO = 16384
 
 cdef int64_t NO_TIME = -(<int64_t>1 << 62) * 2
+cdef int64_t MOST = (<int64_t>1 << 62) - 1 + (<int64_t>1 << 62)
 cdef int64_t WINDOW_NS = 50000000
 cdef int64_t STEP_NS = 5000000000  # an event this far back means that the clock was set
 
@@ -260,6 +261,7 @@ cdef class ActionLoop:
         cdef Pending folded
         cdef Proc proc
         cdef PyObject *found
+        cdef int64_t amount
         cdef uint8_t flags = self.kind_flags[row.kind]
         self.events_in += 1
         if row.ts_ns != NO_TIME:
@@ -303,7 +305,8 @@ cdef class ActionLoop:
             self.last = entry
         entry.count += 1
         if row.amount >= 0:
-            entry.amount = row.amount + (entry.amount if entry.amount > 0 else 0)
+            amount = max(entry.amount, <int64_t>0)
+            entry.amount = amount + row.amount if amount < MOST - row.amount else MOST
         if row.ts_ns != NO_TIME:
             if row.ts_ns > entry.last_ns:
                 entry.last_ns = row.ts_ns
@@ -377,8 +380,7 @@ cdef class ActionLoop:
                 entry.done = True
                 self.pending_now -= 1
                 self._write(entry)
-            entry = entry.next
-        self.head = entry
+            entry = self.head = entry.next
         if entry is None:
             self.tail = None
         return 0
@@ -401,8 +403,8 @@ cdef class ActionLoop:
                 entry.done = True
                 self.pending_now -= 1
                 self._write(entry)
-            entry = entry.next
-        self.head = self.tail = self.last = None
+            entry = self.head = entry.next
+        self.tail = self.last = None
         return 0
 
     # -- records ---------------------------------------------------------------------------
@@ -502,7 +504,7 @@ cdef class ActionLoop:
         if flags & K_SUMMED:
             self.rules.note(entry.kind, entry.proc.number,
                             None if entry.target is None else entry.target.raw,
-                            entry.count, entry.amount, errors, entry.detail,
+                            entry.count, errors, entry.detail,
                             entry.first_line, entry.last_ns if entry.last_ns != NO_TIME else None)
         self._lit(b"}\n", 2)
         return 0
