@@ -129,6 +129,7 @@ cdef class ActionLoop:
 
     def __init__(self, rules, kinds, immediate, tagged, summed):
         cdef int i
+        cdef Proc nobody = Proc.__new__(Proc)
         self.rules = rules
         self.kinds = len(kinds)
         self.kind_flags = <uint8_t *>PyMem_Malloc(self.kinds)
@@ -147,7 +148,6 @@ cdef class ActionLoop:
                 self.exit_call = i
         self.procs, self.texts, self.base = {}, [], 1
         self.detail_memo, self.tag_memo, self.errors = {}, {}, {}
-        nobody = Proc.__new__(Proc)
         nobody.json, nobody.pending, nobody.uid = b"", {}, -1
         self.procs[0] = nobody
 
@@ -189,6 +189,7 @@ cdef class ActionLoop:
         cdef const Span *spans
         cdef const char *heap
         cdef size_t i
+        cdef Text text
         if (size < sizeof(Header) or header.magic != MAGIC_FACTS
                 or size != sizeof(Header) + <size_t>header.rows * sizeof(FactRow)
                 + <size_t>header.strings * sizeof(Span) + header.heap):

@@ -396,8 +396,11 @@ cdef class FactLoop:
         """Run the events of tasks that have just been identified."""
         if self.depth:
             return
-        while self.ready:
-            self._run(self.ready.popleft())
+        self.depth = 1
+        try:
+            self._drain_ready()
+        finally:
+            self.depth = 0
 
     cdef int _run(self, batch) except -1:
         cdef const uint8_t[::1] view = batch
@@ -689,6 +692,8 @@ cdef class FactLoop:
         cdef Fs fs = task.fs
         cdef bint absolute = length > 1 and text[0] == c'"' and text[1] == c"/"
         cdef int first = path if absolute or dirfd < 0 else dirfd
+        if dirfd >= 0 and fs.cwd is None:
+            self._learn_cwd(heap, a + dirfd, fs)
         off, end = a[first].off, <size_t>a[last].off + a[last].len
         memo = None
         if fs.root is None and end >= off:
@@ -714,6 +719,12 @@ cdef class FactLoop:
             self._remember(memo, key, target)
         return target
 
+    cdef int _learn_cwd(self, const char *heap, const Span *dirfd, Fs fs) except -1:
+        """`AT_FDCWD</home>` says where a process is of which nothing was known."""
+        if dirfd.len > 9 and heap[dirfd.off] == c"A":
+            fs.cwd = self.rules.base_of(None, heap[dirfd.off : dirfd.off + dirfd.len])
+        return 0
+
     cdef dict _cwd_memo(self, Fs fs):
         if fs.memo is None or fs.memo_epoch != self.epoch or fs.memo_cwd is not fs.cwd:
             fs.memo = self.by_cwd.setdefault(fs.cwd, {})
@@ -733,6 +744,8 @@ cdef class FactLoop:
             target = self._path(heap, a, path, dirfd, last, e, task)
             self.rules.opened(task, e.retval, target, heap[a[last].off : a[last].off + a[last].len])
             return target
+        if dirfd >= 0 and fs.cwd is None:
+            self._learn_cwd(heap, a + dirfd, fs)
         off = a[path if dirfd < 0 else dirfd].off
         end = <size_t>e.ret_off + e.ret_len
         key = None

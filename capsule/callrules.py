@@ -146,7 +146,9 @@ class CallRules(SocketRules):
     def unknown(self, pid: int) -> Task | None:
         """Return the task of a pid seen for the first time; None to hold its events back."""
         if self._root is None:
-            return self.start_root(None if pid == NO_PID else pid, None)
+            if pid == NO_PID:
+                return self.start_root(None, None)
+            return self.start_root(pid, self.reader.facts(pid) if self.reader else None)
         if pid == NO_PID:  # strace leaves the pid out when it traces one process only
             alive = list(self.lineage.processes.values())
             if len(alive) == 1 and alive[0].tasks:

@@ -11,7 +11,7 @@ from capsule import syscalls
 from capsule._enrich import FactLoop
 from capsule.callrules import CallRules
 from capsule.lineage import Holding, Lineage
-from capsule.procfs import ProcessFacts, ProcReader
+from capsule.procfs import ProcessFacts, ProcReader, PsutilReader
 
 LIVE = Holding(wait_ns=50_000_000)
 """A running trace waits 50 ms for a pid to be announced, then asks /proc."""
@@ -25,7 +25,7 @@ class Enricher:
 
     `root_pid` is the process the trace starts with (None: the first one seen). `proc_reader`
     asks the running system; without one only the trace speaks, and the same trace gives the
-    same facts. `root` is what the caller knows about the root process; else the reader is asked
+    same facts; `live` gives it the real one. `root` is what the caller knows about the root process; else the reader is asked
     here, at once.
     """
 
@@ -34,10 +34,13 @@ class Enricher:
         root_pid: int | None = None,
         proc_reader: ProcReader | None = None,
         *,
+        live: bool = False,
         root: ProcessFacts | None = None,
         holding: Holding | None = None,
         redact: bool = True,
     ) -> None:
+        if live and proc_reader is None:
+            proc_reader = PsutilReader()
         self._lineage = Lineage(holding or (FROM_FILE if proc_reader is None else LIVE))
         self._rules = CallRules(self._lineage, proc_reader, redact)
         self._loop = FactLoop(
