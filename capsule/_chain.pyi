@@ -41,10 +41,10 @@ class Scanner:
     limit: int
     """How many records may stand unsigned."""
     unsealed: int
-    @property
-    def actions(self) -> int: ...
-    @property
-    def count_sum(self) -> int: ...
+    watch: int
+    """`scan` stops with CONTROL at every record from this seq on."""
+    actions: int
+    count_sum: int
     @property
     def pos(self) -> int:
         """Where the current line begins in the buffer."""
@@ -62,6 +62,6 @@ class Scanner:
         """Check whole lines of `buf` from `pos` on.
 
         MORE: no whole line is left; `pos` is where the rest begins. CONTROL: the line at
-        `pos` holds by itself but is no action: judge it, go on at `line_end + 1`. BAD: the
+        `pos` holds by itself but is no action, or is watched: judge it, go on at `line_end + 1`. BAD: the
         line at `pos` is wrong in the way `fault` says.
         """

@@ -210,8 +210,9 @@ cdef class Scanner:
     cdef uint8_t prev[64]
     cdef public unsigned long long limit
     cdef public unsigned long long unsealed
-    cdef readonly unsigned long long actions
-    cdef readonly unsigned long long count_sum
+    cdef public unsigned long long watch
+    cdef public unsigned long long actions
+    cdef public unsigned long long count_sum
     cdef readonly Py_ssize_t pos
     cdef readonly Py_ssize_t line_end
     cdef readonly str kind
@@ -220,6 +221,7 @@ cdef class Scanner:
     def __init__(self, unsigned long long seq, bytes head not None, unsigned long long limit):
         self.seq = seq
         self.limit = limit
+        self.watch = <unsigned long long> -1
         self.head = head
 
     @property
@@ -282,6 +284,8 @@ cdef class Scanner:
             kind[0] = 4
         else:
             return F_TYPE
+        if self.seq == 0 and kind[0] != 3:
+            return F_START
         memcpy(self.prev, expected, 64)
         self.seq += 1
         if kind[0] == 0:
@@ -309,7 +313,7 @@ cdef class Scanner:
                     self.fault = F_CADENCE
                     return S_BAD
                 self.unsealed += 1
-            if kind:
-                self.kind = ("", "gap", "checkpoint", "start", "end")[kind]
+            if kind or self.seq > self.watch:
+                self.kind = ("action", "gap", "checkpoint", "start", "end")[kind]
                 return S_CONTROL
             pos = self.line_end + 1

@@ -20,6 +20,7 @@ cdef extern from *:
 cdef enum:
     MAX_DEPTH = 16
     MAX_MEMBERS = 256
+    MAX_NUMBER = 40
 
 cdef enum Fault:
     OK = 0
@@ -155,6 +156,7 @@ cdef inline bint digits(Json *j) noexcept nogil:
 
 
 cdef inline bint number(Json *j) noexcept nogil:
+    cdef const uint8_t *first = j.p
     if j.p[0] == c'-':
         j.p += 1
     if j.p < j.end and j.p[0] == c'0':
@@ -174,6 +176,9 @@ cdef inline bint number(Json *j) noexcept nogil:
         if not digits(j):
             j.fault = F_SYNTAX
             return False
+    if j.p - first > MAX_NUMBER:
+        j.fault = F_SYNTAX
+        return False
     return True
 
 

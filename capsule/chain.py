@@ -42,6 +42,9 @@ MAX_DEPTH = 16
 MAX_MEMBERS = 256
 """Most members of one object."""
 
+MAX_NUMBER = 40
+"""Longest number in characters."""
+
 RECORD_TYPES = ("start", "action", "gap", "checkpoint", "end")
 RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}")
 

@@ -248,7 +248,7 @@ class Logger:
     def _opening(self, start: Mapping[str, Any], **more: Any) -> bytes:
         fields = {key: value for key, value in start.items() if key not in (*_OWN, "run")}
         cadence = {"records": self._cadence_records, "ns": self._cadence_ns}
-        head = {"format": chain.FORMAT, "run": self.run}
+        head = {"format": chain.FORMAT, "run": self.run, "time_ns": self._clock_ns()}
         own = {"checkpoint": cadence, "key": self._key.public.hex()}
         return self._opened("start", {**head, **more, **fields, **own})
 

@@ -1,0 +1,125 @@
+"""A record as a line for people: aligned, harmless to a terminal, in colour where wanted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+TARGET_WIDTH = 44
+_STYLES = {"dim": "2", "red": "31", "yellow": "33", "cyan": "36", "bold": "1"}
+
+
+def harmless(text: str) -> str:
+    """`text` with control, bidi and other invisible characters written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable()
+        else f"\\x{ord(char):02x}"
+        if ord(char) < 0x100
+        else f"\\u{{{ord(char):x}}}"
+        for char in text
+    )
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Colour only on a terminal that can show it, and not against NO_COLOR (no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def size_text(size_bytes: int) -> str:
+    """A size with a unit, as `ls -h` writes it."""
+    size = float(size_bytes)
+    for unit in ("B", "K", "M", "G", "T"):
+        if size < 1024 or unit == "T":
+            return f"{size:.0f}{unit}" if unit == "B" or size >= 10 else f"{size:.1f}{unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def clock_text(ts_ns: Any) -> str:
+    """Local time of day with microseconds, as strace -tt; a dash when unknown."""
+    if not isinstance(ts_ns, int):
+        return "-"
+    seconds, rest = divmod(ts_ns, 1_000_000_000)
+    try:
+        return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
+    except (OverflowError, ValueError, OSError):
+        return "-"
+
+
+class Lines:
+    """Renders records of one log. Plain text unless `colour`."""
+
+    def __init__(self, *, colour: bool) -> None:
+        self._colour = colour
+
+    def _style(self, text: str, *styles: str) -> str:
+        if not self._colour or not text:
+            return text
+        codes = ";".join(_STYLES[style] for style in styles)
+        return f"\x1b[{codes}m{text}\x1b[0m"
+
+    def render(self, record: Mapping[str, Any]) -> str:
+        """One record as one line, without its newline."""
+        kind = record.get("type")
+        if kind == "action":
+            return self._action(record)
+        when = f"{clock_text(record.get('time_ns')):15}"
+        name = harmless(str(kind))
+        line = f"{when} {'-':>7} {'-':12} {name:16} {self._said(record)}"
+        return self._style(line.rstrip(), "yellow" if kind == "gap" else "dim")
+
+    def _said(self, record: Mapping[str, Any]) -> str:
+        kind = record.get("type")
+        if kind == "start":
+            argv = record.get("argv")
+            words = argv if isinstance(argv, list) else []
+            return harmless(f"run {record.get('run')}: {' '.join(map(str, words))}")
+        if kind == "gap":
+            count = record.get("count")
+            lost = f"{count} lost" if count is not None else "lost, how many is not known"
+            return harmless(f"{lost}: {record.get('why')}")
+        if kind == "checkpoint":
+            return f"signed through {record.get('seq')}"
+        if kind == "end":
+            return harmless(f"complete, exit {exit_text(record.get('exit'))}")
+        return ""
+
+    def _action(self, record: Mapping[str, Any]) -> str:
+        exe = harmless(str(record.get("exe") or "-").rpartition("/")[2]) or "-"
+        kind = harmless(str(record.get("kind")))
+        target = harmless(str(record.get("target") if record.get("target") is not None else "-"))
+        count, size, errors = record.get("count"), record.get("bytes"), record.get("errors")
+        parts = []
+        if isinstance(count, int) and count != 1:
+            parts.append(f"x{count}")
+        if isinstance(size, int) and size:
+            parts.append(size_text(size))
+        failed = ""
+        if isinstance(errors, dict):
+            failed = " ".join(
+                harmless(name) if number == 1 else f"{harmless(name)} x{number}"
+                for name, number in errors.items()
+            )
+        when = f"{clock_text(record.get('first_ns')):15}"
+        line = self._style(when, "dim") + " "
+        line += f"{record.get('pid', '-')!s:>7} {exe:12} "
+        line += self._style(f"{kind:16}", "cyan") + f" {target:{TARGET_WIDTH}}"
+        if parts:
+            line += "  " + " ".join(parts)
+        if failed:
+            line += "  " + self._style(failed, "red")
+        return line.rstrip()
+
+
+def exit_text(value: Any) -> str:
+    """The target's end as the end record has it: a number, or a signal's name."""
+    if isinstance(value, Mapping):
+        if value.get("signal"):
+            return harmless(str(value["signal"]))
+        return harmless(str(value.get("status", value.get("code", "?"))))
+    return "?" if value is None else harmless(str(value))
