@@ -99,7 +99,7 @@ class Verifier:
     """
 
     def __init__(self, pins: Pins | None = None) -> None:
-        self._pins = pins or Pins()
+        self._pins = Pins() if pins is None else pins
         self._scan = Scanner(0, chain.GENESIS, _NO_LIMIT)
         self._rest = b""
         self._offset = 0  # of _rest in its file
@@ -108,6 +108,7 @@ class Verifier:
         self._gaps = 0
         self._checkpoints = 0
         self._authenticated: int | None = None
+        self._authenticated_before: int | None = None  # the signature before that one
         self._key = b""
         self._after_checkpoint = False
         self._start: dict[str, Any] | None = None
@@ -131,9 +132,11 @@ class Verifier:
                 self._rest = b""
                 self._fail(scan.seq, pos, self._say(scan.fault, line))
                 return False
+            before = self._authenticated
             try:
                 self._judge(scan.kind, line)
             except _Fault as fault:
+                self._authenticated = before
                 self._fail(scan.seq - 1, pos, str(fault))
                 return False
             pos = scan.line_end + 1
@@ -217,8 +220,7 @@ class Verifier:
             record: dict[str, Any] = json.loads(line)
             getattr(self, f"_on_{kind}")(record, line)
         self._after_checkpoint = kind == "checkpoint"
-        if self._heads and self._scan.seq > (self._heads[0][0] or 0):
-            self._check_head(self._scan.seq - 1)
+        self._check_watched(self._scan.seq - 1)
 
     def _on_start(self, record: dict[str, Any], line: bytes) -> None:
         del line
@@ -302,20 +304,26 @@ class Verifier:
         public = bytes.fromhex(self._key.decode())
         if not chain.signature_holds(public, bytes.fromhex(signature[1].decode()), message):
             raise _Fault("carries a signature that does not hold")
-        self._authenticated = self._scan.seq - 1
+        self._authenticated_before, self._authenticated = self._authenticated, self._scan.seq - 1
         self._scan.unsealed = 0
 
     # -- pins -----------------------------------------------------------------------------
 
     def _watch(self) -> None:
-        self._scan.watch = self._heads[0][0] or 0 if self._heads else _NEVER
+        """Have the scanner stop at the next record that is pinned, or that may not be there."""
+        seqs = [seq for seq, _ in self._heads[:1] if seq is not None]
+        if self._pins.records is not None:
+            seqs.append(self._pins.records)
+        self._scan.watch = 0 if self._end is not None else min(seqs, default=_NEVER)
 
-    def _check_head(self, seq: int) -> None:
+    def _check_watched(self, seq: int) -> None:
         while self._heads and self._heads[0][0] == seq:
             _, head = self._heads.pop(0)
             if head != self._scan.head.decode():
                 raise _Fault("has another hash than the pinned one")
             self._authenticated = seq
+        if seq == self._pins.records:
+            raise _Fault(f"is one too many: {self._pins.records} records are expected")
         self._watch()
 
     def _check_pins(self) -> None:
@@ -323,11 +331,11 @@ class Verifier:
         if self._heads:
             seq = self._heads[0][0]
             self._fail(scan.seq, 0, f"is missing: the log ends before the pinned record {seq}")
-        elif self._pins.records is not None and scan.seq != self._pins.records:
-            what = "is missing" if scan.seq < self._pins.records else "is one too many"
-            bad = min(scan.seq, self._pins.records)
-            self._fail(bad, 0, f"{what}: {self._pins.records} records are expected")
+        elif self._pins.records is not None and scan.seq < self._pins.records:
+            self._fail(scan.seq, 0, f"is missing: {self._pins.records} records are expected")
         elif any(head != scan.head.decode() for seq, head in self._pins.heads if seq is None):
+            if self._authenticated == scan.seq - 1:
+                self._authenticated = self._authenticated_before
             self._fail(max(scan.seq - 1, 0), 0, "is the last and is not the pinned head")
         elif any(seq is None for seq, _ in self._pins.heads):
             self._authenticated = scan.seq - 1
