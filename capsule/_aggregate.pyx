@@ -162,6 +162,12 @@ cdef class ActionLoop:
         self._close_windows(now_ns)
         return self._take()
 
+    def next_tick_ns(self):
+        """Return when the oldest window is over; None: nothing is pending."""
+        if self.head is None or self.head.opened_ns == NO_TIME:
+            return None
+        return self.head.opened_ns + WINDOW_NS
+
     def finish(self):
         """Return every Action still pending."""
         self._flush_all()

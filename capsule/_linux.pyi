@@ -19,14 +19,20 @@ def read_signals(fd: int) -> list[tuple[int, int, int]]:
     """All pending (signal number, si_code, sender's pid) of a signalfd; si_code > 0 is the kernel."""
 
 def gate_exec(
-    gate: int, errors: int, path: bytes, argv: list[bytes], envp: list[bytes], mask: Iterable[int]
+    gate: int,
+    errors: int,
+    path: bytes,
+    argv: list[bytes],
+    envp: list[bytes],
+    mask: Iterable[int],
+    script: bool,
 ) -> NoReturn:
     """In a forked child: wait at the gate, then become the target. Never returns.
 
     Reads `gate` byte by byte: any byte but `G` is a knock that only serves to show the tracer
     a system call; `G` opens; end of file means that the supervisor is gone and exits with 125,
     so an untraced target never runs. Between the gate and execve(2) there is no other call but
-    one prctl(2). `mask` is the signal mask the target starts with. A file without a magic
-    number is given to /bin/sh, as execvp(3) does. If execve fails, its errno is written to
+    one prctl(2). `mask` is the signal mask the target starts with. With `script`, a file
+    without a magic number is given to /bin/sh, as execvp(3) does. If execve fails, its errno is written to
     `errors` as a native 32-bit integer and the child exits with 127.
     """

@@ -84,7 +84,7 @@ cdef char **_strings(list texts) except NULL:
     return array
 
 
-def gate_exec(int gate, int errors, bytes path, list argv, list envp, mask):
+def gate_exec(int gate, int errors, bytes path, list argv, list envp, mask, bint script):
     cdef char **c_argv = _strings(argv)
     cdef char **c_envp = _strings(envp)
     cdef list sh_argv = [b"/bin/sh", path, *argv[1:]]
@@ -115,7 +115,7 @@ def gate_exec(int gate, int errors, bytes path, list argv, list envp, mask):
             break
     prctl(PR_SET_PTRACER, 0, 0, 0, 0)
     execve(c_path, c_argv, c_envp)
-    if errno == ENOEXEC:
+    if errno == ENOEXEC and script:
         execve("/bin/sh", c_sh_argv, c_envp)
     failure = errno
     write(errors, &failure, sizeof(failure))

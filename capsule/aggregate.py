@@ -52,6 +52,10 @@ class Aggregator:
         """Return the Actions whose windows are over at `now_ns` (the clock of the stamps)."""
         return self._loop.tick(now_ns)
 
+    def next_tick_ns(self) -> int | None:
+        """Return when `tick` is next due (the clock of the stamps); None: nothing is pending."""
+        return self._loop.next_tick_ns()
+
     def finish(self) -> bytes:
         """Return every Action still pending."""
         return self._loop.finish()

@@ -75,9 +75,7 @@ class CallRules(SocketRules):
     def slow(self) -> dict[str, int]:
         """Return the names that have a handler; 2 for those asked only without `-y`."""
         decorated = {name for names, _ in self.fd_groups() for name in names.split()}
-        return {
-            name.decode(): 2 if name.decode() in decorated else 1 for name in self._handlers
-        }
+        return {name.decode(): 2 if name.decode() in decorated else 1 for name in self._handlers}
 
     def attach(self, loop: FactLoop) -> None:
         """Serve this loop."""
@@ -463,9 +461,7 @@ class CallRules(SocketRules):
         text = literals.unquote(new)
         fields: Fields = []
         if text is not None:
-            full, _ = path_text(
-                task.fs.cwd, task.fs.root, self.base_of(task, new_dir), text[0]
-            )
+            full, _ = path_text(task.fs.cwd, task.fs.root, self.base_of(task, new_dir), text[0])
             fields.append(("to", full))
         self._emit(call, kind, task, old, fields)
         return True

@@ -26,9 +26,16 @@ COMMANDS = {
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's, but a command can choose the exit status of a usage error."""
+    """argparse's, but a command answers for its own words and may choose the exit status."""
 
     usage_status = 2
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        """As the base; but what is unknown is an error here, with this command's usage."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)

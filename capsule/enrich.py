@@ -66,6 +66,10 @@ class Enricher:
             self._loop.drain()
         return self._loop.take()
 
+    def next_tick_ns(self) -> int | None:
+        """Return when `tick` is next due (the clock of the stamps); None: nobody is waited for."""
+        return self._loop.hold_until if self._loop.holding else None
+
     def finish(self) -> bytes:
         """Return the facts of all that was still held back."""
         self._rules.give_up()
@@ -85,5 +89,3 @@ class Enricher:
     def alive(self) -> list[int]:
         """Return the pids of processes whose end the trace has not shown."""
         return sorted(p.pid for p in self._lineage.processes.values() if p.pid is not None)
-
-

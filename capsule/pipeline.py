@@ -71,27 +71,36 @@ def _parser(shell: wire.Shell, plan: Plan) -> None:
     from capsule.syscalls import NAMES
 
     shell.join()
-    shell.run_stage(Parser(NAMES))
+    shell.run_stage(Parser(NAMES), live=plan.live)
 
 
 def _enricher(shell: wire.Shell, plan: Plan) -> None:
     from capsule.enrich import Enricher
+    from capsule.procfs import PsutilReader
 
     shell.join()
-    shell.run_stage(Enricher(live=plan.live))
+    if not plan.live:
+        shell.run_stage(Enricher(), live=False)
+        return
+    # The root process is still at its gate, so that /proc tells all of it.
+    enricher = Enricher(shell.wait_told("root"), PsutilReader())
+    shell.seat.control.send(rooted=True)
+    shell.run_stage(enricher, live=True)
 
 
 def _aggregator(shell: wire.Shell, plan: Plan) -> None:
     from capsule.aggregate import Aggregator
 
     shell.join()
-    shell.run_stage(Aggregator())
+    shell.run_stage(Aggregator(), live=plan.live)
 
 
 def _logger(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.logdir import set_latest
     from capsule.seal import LogSink
 
     sink = LogSink(plan.log_path, plan.start, fsync=plan.fsync)
+    set_latest(plan.log_path)
     shell.join()
     shell.run_sink(sink)
 
@@ -122,6 +131,7 @@ class StageProcess:
     pid: int
     control: wire.Control
     ready: bool = False
+    rooted: bool = False
     error: str | None = None
 
 
@@ -186,6 +196,7 @@ class Pipeline:
                 stage.error = stage.error or f"the {stage.spec.name} stage did not start"
             return False
         stage.ready = stage.ready or bool(message.get("ready"))
+        stage.rooted = stage.rooted or bool(message.get("rooted"))
         stage.error = message.get("error") or stage.error
         if "end" in message:
             self.end = message
@@ -194,6 +205,15 @@ class Pipeline:
     def own_fds(self) -> set[int]:
         """The descriptors that must stay open here for the run's length."""
         return {self._stderr, *(stage.control.fileno() for stage in self.stages)}
+
+    def set_root(self, pid: int) -> None:
+        """Have the enricher look at the root process; the target may run when this returns."""
+        stage = next(stage for stage in self.stages if stage.spec.name == "enricher")
+        stage.control.send(root=pid)
+        while not stage.rooted and self.listen(stage):
+            pass
+        if stage.error:
+            raise TraceFailed(stage.error)
 
     def tell(self, name: str, **message: Any) -> None:
         next(stage for stage in self.stages if stage.spec.name == name).control.send(**message)

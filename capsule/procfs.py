@@ -75,9 +75,7 @@ class PsutilReader:
         """Return what is known of a pid; None if it has gone."""
         try:
             status = Path(f"/proc/{pid}/status").read_bytes()
-            fields = dict(
-                line.split(b":\t", 1) for line in status.splitlines() if b":\t" in line
-            )
+            fields = dict(line.split(b":\t", 1) for line in status.splitlines() if b":\t" in line)
             uids = [int(word) for word in fields[b"Uid"].split()]
             gids = [int(word) for word in fields[b"Gid"].split()]
             process = psutil.Process(int(fields[b"Tgid"]))

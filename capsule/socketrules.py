@@ -266,5 +266,3 @@ class SocketRules(Targets):
             else:
                 task.files.cloexec.discard(fd)
         return False
-
-

@@ -15,8 +15,8 @@ from capsule.text import escape, escape_arg
 def start_record(run: str, argv: list[bytes], **details: Any) -> dict[str, Any]:
     """The start record of run `run`; `details` are added as they are (JSON values).
 
-    `clocks` ties the log's epoch stamps (strace's gettimeofday) to the monotonic and boot
-    clocks, all in ns and read together (clock_gettime(2)).
+    `time_ns` and `clocks` are read together (clock_gettime(2)): they tie the log's epoch
+    stamps (strace's gettimeofday) to the monotonic and the boot clock.
     """
     system = platform.uname()
     return {
@@ -30,8 +30,8 @@ def start_record(run: str, argv: list[bytes], **details: Any) -> dict[str, Any]:
         "host": system.node,
         "kernel": f"{system.system} {system.release} {system.machine}",
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        "time_ns": time.time_ns(),
         "clocks": {
-            "realtime_ns": time.time_ns(),
             "monotonic_ns": time.clock_gettime_ns(time.CLOCK_MONOTONIC),
             "boottime_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
         },

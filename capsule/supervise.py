@@ -149,15 +149,19 @@ class Supervisor:
                 self._stage_status[pid] = status
 
     def _check_stages(self) -> None:
-        for stage in self.pipeline.stages:
-            status = self._stage_status.get(stage.pid)
-            if status is None or self.pipeline.end is not None:
-                continue
-            while self.pipeline.listen(stage):
-                pass  # its last words come before the news of its death
-            if self.pipeline.end is None:
-                died = f"the {stage.spec.name} stage {describe(status)}"
-                self.fail(stage.error or died, stage)
+        """Notice a stage that has died before the end; those it takes along exit with 0."""
+        gone = [stage for stage in self.pipeline.stages if stage.pid in self._stage_status]
+        culprits = [stage for stage in gone if self._stage_status[stage.pid] != 0]
+        if len(gone) == len(self.pipeline.stages):
+            culprits += gone
+        if not culprits or self.pipeline.end is not None:
+            return
+        stage = culprits[0]
+        while self.pipeline.listen(stage):
+            pass  # its last words come before the news of its death
+        if self.pipeline.end is None:
+            died = f"the {stage.spec.name} stage {describe(self._stage_status[stage.pid])}"
+            self.fail(stage.error or died, stage)
 
     def fail(self, why: str, dead: StageProcess | None) -> None:
         """The first failure: stop the target, then have what was accepted drained."""

@@ -105,7 +105,5 @@ NAMES: tuple[str, ...] = tuple(row.name for row in table())
 
 BY_NAME: dict[str, Row] = {row.name: row for row in table()}
 
-KINDS: tuple[str, ...] = tuple(
-    dict.fromkeys([row.kind for row in table()] + list(EXTRA_KINDS))
-)
+KINDS: tuple[str, ...] = tuple(dict.fromkeys([row.kind for row in table()] + list(EXTRA_KINDS)))
 """Every Action kind, once; a fact row's `kind` is an index into it."""

@@ -255,6 +255,4 @@ class Tagger:
 
     def candidates(self, kind: str, target: bytes | None, access: int) -> tuple[Rule, ...]:
         """Return the rules that may apply to Actions of this kind, target and access."""
-        return tuple(
-            rule for rule in self._by_kind.get(kind, ()) if rule.may_apply(target, access)
-        )
+        return tuple(rule for rule in self._by_kind.get(kind, ()) if rule.may_apply(target, access))

@@ -40,11 +40,15 @@ ATTACH_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: the resolved file, argv and environment as given, all raw bytes."""
+    """What to run: the resolved file, argv and environment as given, all raw bytes.
+
+    `script`: it may be a shell's script without `#!`. `mask`: blocked signals to start with.
+    """
 
     path: bytes
     argv: list[bytes]
     env: list[bytes]
+    script: bool
     mask: Collection[int] = ()
 
 
@@ -124,6 +128,7 @@ class TracedRun(Supervisor):
             self._leave_job()
         self._release_descriptors(gate)
         self._start_strace(roots)
+        self.pipeline.set_root(roots[0])
         self._await_tracing(gate)
         self._close_trace_pipe()
         go = {"target": roots[0], "strace": self._strace_pid, "kill": self.command is not None}
@@ -141,7 +146,13 @@ class TracedRun(Supervisor):
             try:
                 os.close(gate_write)
                 gate_exec(
-                    gate_read, errors_write, command.path, command.argv, command.env, command.mask
+                    gate_read,
+                    errors_write,
+                    command.path,
+                    command.argv,
+                    command.env,
+                    command.mask,
+                    command.script,
                 )
             finally:
                 os._exit(125)

@@ -97,6 +97,15 @@ def resolve_command(command: bytes, search_path: bytes) -> bytes:
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), os.fsdecode(command))
 
 
+def looks_like_text(path: bytes) -> bool:
+    """Whether a file that the kernel cannot execute may be a shell script: no NUL at its head."""
+    try:
+        with open(path, "rb") as file:
+            return b"\0" not in file.read(256)
+    except OSError:
+        return False  # executable but not readable: no shell could read it either
+
+
 class GateFilter:
     """Drops the trace's first lines up to the target's execve: they are the launch gate's own.
 

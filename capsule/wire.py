@@ -35,6 +35,9 @@ GATHER_S = 0.003
 
 CHUNK_BYTES = 1 << 20
 
+LAG_NS = 20_000_000
+"""How far behind the clock a stage's tick runs: events this old may still be on their way."""
+
 QUIET_MS = 150
 """After the stage before has died: silence on the link for so long means that it is drained."""
 
@@ -297,17 +300,21 @@ class Shell:
             take(memoryview(frame)[1:])
             idle = False
 
-    def run_stage(self, stage: Stage) -> None:
-        """Feed batches through `stage` until the end mark, and add its counters to that."""
+    def run_stage(self, stage: Stage, *, live: bool) -> None:
+        """Feed batches through `stage` until the end mark, and add its counters to that.
+
+        Only a `live` stream is ticked: the events of an old trace know no clock but their own.
+        """
 
         def take(batch: memoryview) -> None:
             self.send(stage.feed(batch))
 
         def tick() -> int | None:
-            if not isinstance(stage, Ticking):
+            if not live or not isinstance(stage, Ticking):
                 return None
-            self.send(stage.tick(time.time_ns()))
-            return stage.next_tick_ns()
+            self.send(stage.tick(time.time_ns() - LAG_NS))
+            due_ns = stage.next_tick_ns()
+            return None if due_ns is None else due_ns + LAG_NS
 
         end = self._incoming(take, tick)
         self.send(stage.finish())

@@ -16,7 +16,7 @@ from capsule.pipeline import Pipeline, Plan
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
 from capsule.target import Command, TracedRun, open_trace_pipe
-from capsule.trace import find_strace, resolve_command, strace_argv
+from capsule.trace import find_strace, looks_like_text, resolve_command, strace_argv
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -125,7 +125,8 @@ def resolve(argv: list[bytes]) -> Command:
     # Python may have changed os.environ's locale (PEP 538); the kernel's copy is as given.
     env = [entry for entry in Path("/proc/self/environ").read_bytes().split(b"\0") if entry]
     search = next((e[5:] for e in env if e.startswith(b"PATH=")), b"/bin:/usr/bin")
-    return Command(resolve_command(argv[0], search), argv, env)
+    path = resolve_command(argv[0], search)
+    return Command(path, argv, env, script=looks_like_text(path))
 
 
 def _cannot_run(code: int, argv: list[bytes]) -> int:
