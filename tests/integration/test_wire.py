@@ -64,7 +64,7 @@ def numbers(shell: wire.Shell, plan: Plan) -> None:
 
 def echo(shell: wire.Shell, plan: Plan) -> None:
     shell.join()
-    shell.run_stage(Echo())
+    shell.run_stage(Echo(), live=plan.live)
 
 
 def keep(shell: wire.Shell, plan: Plan) -> None:
