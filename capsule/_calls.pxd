@@ -124,6 +124,12 @@ cdef inline bint read_call(Text p, Text end, Call * call) noexcept nogil:
     return True
 
 
+cdef inline void skip_comma(Call * call) noexcept nogil:
+    """Releases from 6.16 begin a second half with the comma; without a first half it ends nothing."""
+    if call.args[0] == 44:
+        call.args += 1
+
+
 cdef inline bint emit_call(
     State * s, Call * call, Text text, Text end, uint64_t line, Head * head, int flags, bint hold
 ) noexcept nogil:
@@ -198,8 +204,10 @@ cdef inline void release(State * s, Node * node, int flags) noexcept nogil:
     cdef Text text = node.text.at
     detach_node(&s.tracees, node)
     recall(node, &head)
-    read_call(text, text + node.text.used, &call)
-    emit_call(s, &call, text, text + node.text.used, node.line, &head, node.flags | flags, False)
+    if read_call(text, text + node.text.used, &call):
+        if text[0] == 60:
+            skip_comma(&call)
+        emit_call(s, &call, text, text + node.text.used, node.line, &head, node.flags | flags, False)
     free_node(&s.tracees, node)
 
 

@@ -9,7 +9,7 @@ from capsule._batch cimport (
 )
 from capsule._calls cimport (
     Call, State, close_open, emit_call, emit_endless, extend, give_up, read_call, read_name, recall, remember,
-    seen,
+    seen, skip_comma,
 )
 from capsule._notes cimport glued_message
 from capsule._scan cimport Scan, before, scan_args, starts_with
@@ -199,8 +199,7 @@ cdef inline bint take_orphan(
     """A second half without a first."""
     cdef Node * node
     cdef unsigned char paren = 40
-    if call.args[0] == 44:
-        call.args += 1
+    skip_comma(call)
     if ending == NOTHING:
         if not returns_at_all(s, call.args, end):
             return False
@@ -221,7 +220,7 @@ cdef inline bint take_orphan(
 
 
 cdef inline bint take_resumed(
-    State * s, Text text, Text end, Text raw, uint64_t line, Head * head
+    State * s, Text text, Text end, uint64_t line, Head * head
 ) noexcept nogil:
     """A line with `<... name resumed>`; False if it is not understood."""
     cdef Call call

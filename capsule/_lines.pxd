@@ -126,8 +126,9 @@ cdef inline bint take_exit(State * s, Text text, Text end, uint64_t line, Head *
     row.ret_len = <uint32_t> (last - p)
     push_row(&s.out, &row, text, end, head)
     if flags and value <= 0x7fffffff:
+        seen(s, <int32_t> value, 0)
         node = find_node(&s.tracees, <int32_t> value)
-        if node != NULL and not node.held:
+        if node != NULL:
             unhang(&s.tracees, node)
             node.pid = head.pid
             hang(&s.tracees, node)
@@ -176,7 +177,7 @@ cdef inline void take_line(State * s, Text p, Text end) noexcept nogil:
         take_call(s, &call, rest, end, p, line, &head)
         return
     if rest[0] == 60:
-        if take_resumed(s, rest, end, p, line, &head):
+        if take_resumed(s, rest, end, line, &head):
             return
     elif starts_with(rest, end, b"--- ", 4):
         if take_signal(s, rest, end, line, &head):

@@ -7,7 +7,7 @@ time, `[number]` (-n), `[address]` (-i). Everything is optional.
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from capsule._batch cimport NO_PID, NO_TIME, Head, Text
-from capsule._scan cimport is_digit, skip_decoration
+from capsule._scan cimport before, is_digit, skip_decoration
 from capsule._value cimport read_seconds
 
 
@@ -141,6 +141,6 @@ cdef inline Text read_prefix(Text p, Text end, Head * head) noexcept nogil:
         p = read_time(p, end, head)
     if p[0] == 40 and p[1] == 43:
         q = read_number(skip_blanks(p + 2))
-        if q[0] == 41 and q[1] == 32:
+        if is_digit(before(q)) and q[0] == 41 and q[1] == 32:
             p = skip_blanks(q + 1)
     return skip_groups(p, end)

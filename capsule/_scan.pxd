@@ -1,7 +1,7 @@
 """The grammar inside a call: strings, comments, decorations, arguments.
 
-A text is bytes up to `end`, and `end[0]` is a line terminator (CR or LF), so that a look at the
-byte after any byte of the text needs no check. Every function is linear in what it reads, and
+A text is bytes up to `end`, and a line terminator (CR or LF) is at `end` or comes later, so that a
+look at the byte after any byte of the text needs no check. Every function is linear in what it reads, and
 what one of them has searched in vain is remembered so that it is not searched again.
 """
 
@@ -188,6 +188,8 @@ cdef inline Scan scan_args(
         while kind == PLAIN:
             p += 1
             kind = ARG_CLASS[p[0]]
+        if p >= end:
+            break
         if kind == COMMA:
             if depth == 0:
                 push_span(spans, scan.arg, p, base, base_off)
@@ -224,8 +226,6 @@ cdef inline Scan scan_args(
                     p = q
                     continue
                 comments = False
-        elif p >= end:
-            break
         p += 1
     if fallback != NULL:
         scan.close = fallback

@@ -133,10 +133,10 @@ cdef inline void read_return(Text p, Text end, Row * row, Text base, uint32_t ba
             return
         row.retval = value
         row.flags |= RETVAL
+    if before(end) == 41 and injected(q, end):
+        row.flags |= INJECTED
     if q == end or q[0] != 32:
         return
-    if before(end) == 41 and injected(p, end):
-        row.flags |= INJECTED
     word = q + 1
     q = word
     if word[0] == 69:
