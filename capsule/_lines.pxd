@@ -12,7 +12,7 @@ from capsule._halves cimport drop_torn, join_torn, take_call, take_resumed
 from capsule._names cimport NAME_ROOM
 from capsule._notes cimport is_note
 from capsule._prefix cimport read_prefix
-from capsule._scan cimport before, ends_with, is_digit, push_last, starts_with
+from capsule._scan cimport before, ends_with, is_digit, push_span, starts_with
 from capsule._tracees cimport Node, find_node, hang, unhang
 from capsule._value cimport read_decimal, strip_duration
 
@@ -68,7 +68,10 @@ cdef inline bint take_signal(State * s, Text text, Text end, uint64_t line, Head
     open_row(&s.out, &row, kind, line, head)
     row.name_off = off + <uint32_t> (name - text)
     row.name_len = <uint16_t> (name_end - name)
-    push_last(&s.out.spans, p, last, text, off)
+    while p < last and p[0] == 32:
+        p += 1
+    if p < last:
+        push_span(&s.out.spans, p, last, text, off)
     push_row(&s.out, &row, text, end, head)
     return True
 

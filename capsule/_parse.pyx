@@ -49,7 +49,7 @@ cdef class Parser:
     cdef uint64_t cut
 
     def __cinit__(self, names=(), *, max_line=MAX_LINE):
-        cdef bytes name
+        cdef bytes raw
         cdef Known * known
         cdef int i
         if not 1 <= max_line <= MAX_LINE:
@@ -60,9 +60,9 @@ cdef class Parser:
         self.s.max_line = max_line
         if not fill_names(&self.s.names, len(table)):
             raise MemoryError
-        for i, name in enumerate(table):
-            if 0 < len(name) < NAME_ROOM:
-                known = add_name(&self.s.names, <Text> PyBytes_AS_STRING(name), len(name))
+        for i, raw in enumerate(table):
+            if 0 < len(raw) < NAME_ROOM:
+                known = add_name(&self.s.names, <Text> PyBytes_AS_STRING(raw), len(raw))
                 if known.id == 0:
                     known.id = <uint16_t> (i + 1)
 

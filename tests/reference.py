@@ -37,9 +37,7 @@ ENDING = re.compile(
     rb" ?<(?:(?P<pending>unfinished \.\.\.>|pid changed to )"
     rb"|(?P<never>unfinished \.\.\. exit status |detached \.\.\.>|Cannot restart pid ))"
 )
-NOTE = re.compile(
-    rb" > | \| |strace: |% time |------ ----| *\d+\.\d\d +\d+\.\d", re.DOTALL
-)
+NOTE = re.compile(rb" > | \| |strace: |% time |------ ----| *\d+\.\d\d +\d+\.\d", re.DOTALL)
 NOTE_AFTER_PREFIX = re.compile(
     rb"\[ Process PID=.* \]$|Process \d+ (attached|detached|suspended|resumed)", re.DOTALL
 )
