@@ -163,10 +163,13 @@ cdef class ActionLoop:
         return self._take()
 
     def next_tick_ns(self):
-        """Return when the oldest window is over; None: nothing is pending."""
-        if self.head is None or self.head.opened_ns == NO_TIME:
+        """Return when the oldest window is over; None when none is open, or time is not known."""
+        while self.head is not None and self.head.done:
+            self.head = self.head.next
+        if self.head is None:
+            self.tail = None
             return None
-        return self.head.opened_ns + WINDOW_NS
+        return None if self.head.opened_ns == NO_TIME else self.head.opened_ns + WINDOW_NS
 
     def finish(self):
         """Return every Action still pending."""
@@ -247,10 +250,7 @@ cdef class ActionLoop:
             self.last = None
             return 0
         if proc is None:
-            proc = Proc.__new__(Proc)
-            proc.number, proc.pending = row.proc, {}
-            self.procs[row.proc] = proc
-            self.processes += 1
+            proc = self._introduce(row.proc)
         proc.uid = row.ts_ns
         json = b',"proc":%d' % row.proc
         if row.amount >= 0:
@@ -261,6 +261,13 @@ cdef class ActionLoop:
             json += b',"uid":%d' % row.ts_ns
         proc.json = json
         return 0
+
+    cdef Proc _introduce(self, uint32_t number):
+        cdef Proc proc = Proc.__new__(Proc)
+        proc.number, proc.pending, proc.uid, proc.json = number, {}, -1, b',"proc":%d' % number
+        self.procs[number] = proc
+        self.processes += 1
+        return proc
 
     cdef int _event(self, const FactRow *row, const char *heap) except -1:
         cdef uint64_t key
@@ -282,9 +289,7 @@ cdef class ActionLoop:
         entry = self.last
         if entry is None or entry.done or entry.key != key or entry.proc.number != row.proc:
             found = PyDict_GetItem(self.procs, row.proc)
-            if found == NULL:
-                raise ValueError("a fact names a process that was never introduced")
-            proc = <Proc>found
+            proc = <Proc>found if found != NULL else self._introduce(row.proc)
             if flags & K_IMMEDIATE:
                 folded = None
                 if flags & K_END:

@@ -53,7 +53,7 @@ class Aggregator:
         return self._loop.tick(now_ns)
 
     def next_tick_ns(self) -> int | None:
-        """Return when `tick` is next due (the clock of the stamps); None: nothing is pending."""
+        """Return when the oldest open window is over; None: no window is open."""
         return self._loop.next_tick_ns()
 
     def finish(self) -> bytes:

@@ -281,6 +281,9 @@ class CallRules(SocketRules):
             self._spawn_abroad(call, task, number, flags, kind, fields)
             return True
         old = self.lineage.tasks.get(here)
+        if old is not None and old.process is task.process:
+            self._emit(call, kind, task, NOTHING, fields)  # no process is its own child
+            return True
         if old is not None and old.process.unseen and old.process is not self._root:
             child = self._acknowledge(task, old, flags)
         else:

@@ -67,7 +67,7 @@ class Enricher:
         return self._loop.take()
 
     def next_tick_ns(self) -> int | None:
-        """Return when `tick` is next due (the clock of the stamps); None: nobody is waited for."""
+        """Return when `tick` has something to do; None: not before the next batch."""
         return self._loop.hold_until if self._loop.holding else None
 
     def finish(self) -> bytes:
