@@ -9,7 +9,18 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 checked = os.environ.get("CAPSULE_CHECKED") == "1"
-modules = ["_aggregate", "_chain", "_enrich", "_jsonl", "_keys", "_linux", "_parse"]
+modules = [
+    "_actions",
+    "_aggregate",
+    "_chain",
+    "_enrich",
+    "_facts",
+    "_jsonl",
+    "_keys",
+    "_linux",
+    "_locate",
+    "_parse",
+]
 
 setup(
     ext_modules=cythonize(

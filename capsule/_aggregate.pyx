@@ -5,51 +5,19 @@ record says beyond counts and texts (details, tags, the summary) is Python, in `
 once an Action or once a distinct text, never once an event.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItem
 from cpython.list cimport PyList_GET_ITEM
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-
-cdef struct FactRow:
-    uint64_t line
-    int64_t ts_ns
-    int64_t amount
-    uint32_t proc
-    uint32_t target
-    uint32_t errno_id
-    uint32_t detail_off
-    uint32_t detail_len
-    uint16_t kind
-    uint8_t access
-    uint8_t flags
-
-cdef struct Span:
-    uint32_t off
-    uint32_t len
-
-cdef struct Header:
-    uint32_t magic
-    uint32_t rows
-    uint32_t strings
-    uint32_t heap
-    uint32_t first
-    uint32_t forget
+from capsule._actions cimport K_END, K_IMMEDIATE, ActionWriter, Pending, Proc, Text
+from capsule._rows cimport (
+    FACT_JOINED, MAGIC_FACTS, PROCESS_GONE, FactHeader, FactRow, Span,
+)
 
 cdef enum:
-    MAGIC_FACTS = 0x31424643  # "CFB1"
-    FLAG_JOINED = 1
-    PROCESS_FACT = 0xFFFF
-    PROCESS_GONE = 0xFFFE
-    K_IMMEDIATE = 1
-    K_TAGGED = 2
-    K_SUMMED = 4
-    K_END = 8  # takes the pending exit call with it
     WINDOW_ROWS = 4096
-    DETAIL_MEMO = 16384
 
 cdef int64_t NO_TIME = -(<int64_t>1 << 62) * 2
 cdef int64_t MOST = (<int64_t>1 << 62) - 1 + (<int64_t>1 << 62)
@@ -57,97 +25,29 @@ cdef int64_t WINDOW_NS = 50000000
 cdef int64_t STEP_NS = 5000000000  # an event this far back means that the clock was set
 
 
-cdef class Text:
-    """A string of the trace, and the same as JSON once it is needed."""
-    cdef bytes raw
-    cdef bytes json
-
-
-cdef class Proc:
-    """A process as its Actions name it, and those not yet written."""
-    cdef uint32_t number
-    cdef int64_t uid
-    cdef bytes json
-    cdef dict pending
-
-
-cdef class Pending:
-    """One Action that still grows."""
-    cdef uint64_t key
-    cdef Proc proc
-    cdef int kind
-    cdef int access
-    cdef bint done
-    cdef Text target
-    cdef uint64_t count
-    cdef int64_t amount
-    cdef int64_t first_ns
-    cdef int64_t last_ns
-    cdef uint64_t first_line
-    cdef uint64_t last_line
-    cdef int64_t opened_ns
-    cdef uint64_t opened_row
-    cdef bytes detail
-    cdef Text error
-    cdef uint64_t error_count
-    cdef dict errors
-    cdef Pending next
-
-
-cdef class ActionLoop:
+cdef class ActionLoop(ActionWriter):
     """Turns fact batches into lines of JSON; `rules` knows details, tags and the summary."""
-    cdef object rules
-    cdef list kind_json
-    cdef uint8_t *kind_flags
-    cdef int kinds
     cdef int exit_call
     cdef dict procs
     cdef list texts
     cdef uint32_t base
-    cdef dict detail_memo
-    cdef dict tag_memo
     cdef Pending head
     cdef Pending tail
     cdef Pending last
     cdef int64_t mark
     cdef public uint64_t events_in
-    cdef public uint64_t actions_out
-    cdef public uint64_t counted
     cdef public uint64_t processes
     cdef public uint64_t pending_now
     cdef public uint64_t pending_most
-    cdef public dict errors
-    cdef char *out
-    cdef size_t out_len, out_cap
 
     def __cinit__(self):
         self.mark = NO_TIME
 
-    def __dealloc__(self):
-        PyMem_Free(self.kind_flags)
-        PyMem_Free(self.out)
-
     def __init__(self, rules, kinds, immediate, tagged, summed):
-        cdef int i
         cdef Proc nobody = Proc.__new__(Proc)
-        self.rules = rules
-        self.kinds = len(kinds)
-        self.kind_flags = <uint8_t *>PyMem_Malloc(self.kinds)
-        if self.kind_flags == NULL:
-            raise MemoryError
-        self.kind_json = []
-        self.exit_call = -1
-        for i, kind in enumerate(kinds):
-            self.kind_json.append(b'{"kind":"' + kind.encode() + b'"')
-            self.kind_flags[i] = (
-                (K_IMMEDIATE if kind in immediate else 0) | (K_TAGGED if kind in tagged else 0)
-                | (K_SUMMED if kind in summed else 0)
-                | (K_END if kind in ("proc.exit", "thread.exit") else 0)
-            )
-            if kind == "sys.exit":
-                self.exit_call = i
+        super().__init__(rules, kinds, immediate, tagged, summed)
+        self.exit_call = kinds.index("sys.exit")
         self.procs, self.texts, self.base = {}, [], 1
-        self.detail_memo, self.tag_memo, self.errors = {}, {}, {}
         nobody.json, nobody.pending, nobody.uid = b"", {}, -1
         self.procs[0] = nobody
 
@@ -155,12 +55,12 @@ cdef class ActionLoop:
         """Return the Actions that one fact batch completes. ValueError if it is not one."""
         if len(batch):
             self._run(batch)
-        return self._take()
+        return self.take()
 
     def tick(self, int64_t now_ns):
         """Return the Actions whose windows are over at `now_ns`."""
         self._close_windows(now_ns)
-        return self._take()
+        return self.take()
 
     def next_tick_ns(self):
         """Return when the oldest window is over; None when none is open, or time is not known."""
@@ -174,36 +74,25 @@ cdef class ActionLoop:
     def finish(self):
         """Return every Action still pending."""
         self._flush_all()
-        return self._take()
-
-    cdef bytes _take(self):
-        if not self.out_len:
-            return b""
-        result = PyBytes_FromStringAndSize(self.out, self.out_len)
-        self.out_len = 0
-        if self.out_cap > 1 << 22:
-            PyMem_Free(self.out)
-            self.out = NULL
-            self.out_cap = 0
-        return result
+        return self.take()
 
     # -- rows ------------------------------------------------------------------------------
 
     cdef int _run(self, batch) except -1:
         cdef const uint8_t[::1] view = batch
         cdef size_t size = view.shape[0]
-        cdef const Header *header = <const Header *>&view[0]
+        cdef const FactHeader *header = <const FactHeader *>&view[0]
         cdef const FactRow *rows
         cdef const FactRow *row
         cdef const Span *spans
         cdef const char *heap
         cdef size_t i
         cdef Text text
-        if (size < sizeof(Header) or header.magic != MAGIC_FACTS
-                or size != sizeof(Header) + <size_t>header.rows * sizeof(FactRow)
+        if (size < sizeof(FactHeader) or header.magic != MAGIC_FACTS
+                or size != sizeof(FactHeader) + <size_t>header.rows * sizeof(FactRow)
                 + <size_t>header.strings * sizeof(Span) + header.heap):
             raise ValueError("not a fact batch")
-        rows = <const FactRow *>(&view[0] + sizeof(Header))
+        rows = <const FactRow *>(&view[0] + sizeof(FactHeader))
         spans = <const Span *>(rows + header.rows)
         heap = <const char *>(spans + header.strings)
         if header.first != self.base + len(self.texts):
@@ -236,11 +125,6 @@ cdef class ActionLoop:
             raise ValueError("a fact names a string that was never sent")
         return <Text>PyList_GET_ITEM(self.texts, number - self.base)
 
-    cdef bytes _json(self, Text text):
-        if text.json is None:
-            text.json = self.rules.quote(text.raw)
-        return text.json
-
     cdef int _process(self, const FactRow *row) except -1:
         cdef Proc proc = self.procs.get(row.proc)
         if proc is not None:
@@ -256,7 +140,7 @@ cdef class ActionLoop:
         if row.amount >= 0:
             json += b',"pid":%d' % row.amount
         if row.target:
-            json += b',"exe":' + self._json(self._text(row.target))
+            json += b',"exe":' + self.json(self._text(row.target))
         if row.ts_ns >= 0:
             json += b',"uid":%d' % row.ts_ns
         proc.json = json
@@ -281,7 +165,7 @@ cdef class ActionLoop:
         if row.ts_ns != NO_TIME:
             if row.ts_ns > self.mark:
                 self.mark = row.ts_ns
-            elif row.ts_ns < self.mark - STEP_NS and not row.flags & FLAG_JOINED:
+            elif row.ts_ns < self.mark - STEP_NS and not row.flags & FACT_JOINED:
                 self._flush_all()
                 self.mark = row.ts_ns
         self._close_windows(self.mark)
@@ -298,7 +182,7 @@ cdef class ActionLoop:
                 entry = self._open(row, key, proc, heap)
                 if folded is not None:
                     self._fold(entry, folded)
-                self._write(entry)
+                self.write(entry)
                 return 0
             found = PyDict_GetItem(proc.pending, key)
             if found == NULL:
@@ -391,7 +275,7 @@ cdef class ActionLoop:
                 entry.proc.pending.pop(entry.key, None)
                 entry.done = True
                 self.pending_now -= 1
-                self._write(entry)
+                self.write(entry)
             entry = self.head = entry.next
         if entry is None:
             self.tail = None
@@ -403,7 +287,7 @@ cdef class ActionLoop:
             for entry in proc.pending.values():
                 entry.done = True
                 self.pending_now -= 1
-                self._write(entry)
+                self.write(entry)
             proc.pending.clear()
         return 0
 
@@ -414,137 +298,7 @@ cdef class ActionLoop:
                 entry.proc.pending.pop(entry.key, None)
                 entry.done = True
                 self.pending_now -= 1
-                self._write(entry)
+                self.write(entry)
             entry = self.head = entry.next
         self.tail = self.last = None
-        return 0
-
-    # -- records ---------------------------------------------------------------------------
-
-    cdef int _room(self, size_t more) except -1:
-        cdef size_t cap
-        cdef char *out
-        if self.out_len + more > self.out_cap:
-            cap = max(2 * self.out_cap, self.out_len + more, <size_t>65536)
-            out = <char *>PyMem_Realloc(self.out, cap)
-            if out == NULL:
-                raise MemoryError
-            self.out, self.out_cap = out, cap
-        return 0
-
-    cdef inline int _put(self, bytes data) except -1:
-        cdef size_t length = PyBytes_GET_SIZE(data)
-        self._room(length)
-        memcpy(self.out + self.out_len, PyBytes_AS_STRING(data), length)
-        self.out_len += length
-        return 0
-
-    cdef inline int _lit(self, const char *text, size_t length) except -1:
-        self._room(length)
-        memcpy(self.out + self.out_len, text, length)
-        self.out_len += length
-        return 0
-
-    cdef int _number(self, int64_t value) except -1:
-        cdef char digits[24]
-        cdef int at = 24
-        cdef bint negative = value < 0
-        cdef uint64_t rest = <uint64_t>(-value) if negative else <uint64_t>value
-        while True:
-            at -= 1
-            digits[at] = <char>(48 + rest % 10)
-            rest //= 10
-            if rest == 0:
-                break
-        if negative:
-            at -= 1
-            digits[at] = 45
-        return self._lit(digits + at, 24 - at)
-
-    cdef int _write(self, Pending entry) except -1:
-        cdef uint8_t flags = self.kind_flags[entry.kind]
-        cdef dict errors = None
-        self.actions_out += 1
-        self.counted += entry.count
-        self._put(<bytes>PyList_GET_ITEM(self.kind_json, entry.kind))
-        if entry.target is not None:
-            self._lit(b',"target":', 10)
-            self._put(self._json(entry.target))
-        self._lit(b',"count":', 9)
-        self._number(entry.count)
-        if entry.amount >= 0:
-            self._lit(b',"bytes":', 9)
-            self._number(entry.amount)
-        if entry.error is not None:
-            self._lit(b',"errors":{', 11)
-            self._put(self._json(entry.error))
-            self._lit(b":", 1)
-            self._number(entry.error_count)
-            name = entry.error.raw
-            self.errors[name] = self.errors.get(name, 0) + entry.error_count
-            errors = {name: entry.error_count}
-            if entry.errors is not None:
-                errors.update(entry.errors)
-                for name, count in entry.errors.items():
-                    self._lit(b",", 1)
-                    self._put(self.rules.quote(name))
-                    self._lit(b":", 1)
-                    self._number(count)
-                    self.errors[name] = self.errors.get(name, 0) + count
-            self._lit(b"}", 1)
-        if entry.first_ns != NO_TIME:
-            self._lit(b',"first_ns":', 12)
-            self._number(entry.first_ns)
-            self._lit(b',"last_ns":', 11)
-            self._number(entry.last_ns)
-        self._put(entry.proc.json)
-        self._lit(b',"lines":[', 10)
-        self._number(entry.first_line)
-        self._lit(b",", 1)
-        self._number(entry.last_line)
-        self._lit(b"]", 1)
-        if entry.access == 1:
-            self._lit(b',"access":"read"', 16)
-        elif entry.access == 2:
-            self._lit(b',"access":"write"', 17)
-        elif entry.access == 3:
-            self._lit(b',"access":"read-write"', 22)
-        if entry.detail is not None:
-            self._put(self._detail(entry.detail))
-        if flags & K_TAGGED:
-            self._tags(entry, errors)
-        if flags & K_SUMMED:
-            self.rules.note(entry.kind, entry.proc.number,
-                            None if entry.target is None else entry.target.raw,
-                            entry.count, errors, entry.detail,
-                            entry.first_line, entry.last_ns if entry.last_ns != NO_TIME else None)
-        self._lit(b"}\n", 2)
-        return 0
-
-    cdef bytes _detail(self, bytes detail):
-        cdef PyObject *found = PyDict_GetItem(self.detail_memo, detail)
-        if found != NULL:
-            return <bytes>found
-        json = self.rules.detail(detail)
-        if PyBytes_GET_SIZE(detail) < 512:
-            if len(self.detail_memo) >= DETAIL_MEMO:
-                self.detail_memo = {}
-            self.detail_memo[detail] = json
-        return json
-
-    cdef int _tags(self, Pending entry, dict errors) except -1:
-        cdef PyObject *found = PyDict_GetItem(self.tag_memo, entry.key)
-        if found != NULL:
-            rules = <object>found
-        else:
-            rules = self.rules.candidates(
-                entry.kind, None if entry.target is None else entry.target.raw, entry.access)
-            if len(self.tag_memo) >= 1 << 17:
-                self.tag_memo = {}
-            self.tag_memo[entry.key] = rules
-        if rules:
-            json = self.rules.tags(rules, entry.count, entry.amount, errors, entry.proc.uid,
-                                   entry.detail)
-            if json is not None:
-                self._put(json)
         return 0

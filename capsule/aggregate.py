@@ -108,13 +108,15 @@ class Aggregator:
         """Return the tag rules that may apply."""
         return self._tagger.candidates(syscalls.KINDS[kind], target, access)
 
-    def tags(
+    def tags(  # noqa: PLR0917 - called by position from C
         self, rules: tuple[Rule, ...], count: int, amount: int, errors: dict[bytes, int] | None,
         uid: int, detail: bytes | None,
     ) -> bytes | None:  # fmt: skip
         """Return the tags of one Action as JSON after a comma; None if it has none."""
         found = dict.fromkeys(
-            rule.tag for rule in rules if rule.applies(count, amount, errors, uid, detail)
+            rule.tag
+            for rule in rules
+            if rule.applies(count=count, amount=amount, errors=errors, uid=uid, detail=detail)
         )
         if not found:
             return None
@@ -122,7 +124,7 @@ class Aggregator:
             self._tag_counts[tag] = self._tag_counts.get(tag, 0) + 1
         return b',"tags":' + orjson.dumps(list(found))
 
-    def note(
+    def note(  # noqa: PLR0917 - called by position from C
         self, kind: int, proc: int, target: bytes | None, count: int,
         errors: dict[bytes, int] | None, detail: bytes | None, line: int, last_ns: int | None,
     ) -> None:  # fmt: skip
@@ -131,7 +133,14 @@ class Aggregator:
         failed = errors is not None and sum(errors.values()) >= count
         if name in ("proc.exit", "proc.exec"):
             if proc == 1:
-                self._note_root(name, failed, errors, detail, line, last_ns)
+                self._note_root(
+                    name=name,
+                    failed=failed,
+                    errors=errors,
+                    detail=detail,
+                    line=line,
+                    last_ns=last_ns,
+                )
         elif name in ("net.connect", "net.send"):
             if target is not None and target not in self._hosts:
                 trying = errors is not None and b"EINPROGRESS" in errors
@@ -146,7 +155,7 @@ class Aggregator:
                 _bounded(self._written, target)
 
     def _note_root(
-        self, name: str, failed: bool, errors: dict[bytes, int] | None, detail: bytes | None,
+        self, *, name: str, failed: bool, errors: dict[bytes, int] | None, detail: bytes | None,
         line: int, last_ns: int | None,
     ) -> None:  # fmt: skip
         if name == "proc.exec":

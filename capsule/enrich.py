@@ -25,8 +25,8 @@ class Enricher:
 
     `root_pid` is the process the trace starts with (None: the first one seen). `proc_reader`
     asks the running system; without one only the trace speaks, and the same trace gives the
-    same facts; `live` gives it the real one. `root` is what the caller knows about the root process; else the reader is asked
-    here, at once.
+    same facts; `live` gives it the real one. `root` is what the caller knows of the root
+    process; else the reader is asked.
     """
 
     def __init__(
@@ -58,10 +58,9 @@ class Enricher:
         return self._loop.feed(batch)
 
     def tick(self, now_ns: int) -> bytes:
-        """Give up waiting for pids nobody announced, as events at `now_ns` would. For idle times."""
+        """Give up waiting for pids nobody announced, as events at `now_ns` would."""
         if self._loop.holding and now_ns >= self._loop.hold_until:
-            if now_ns > self._loop.mark:
-                self._loop.mark = now_ns
+            self._loop.mark = max(self._loop.mark, now_ns)
             self._rules.expire()
             self._loop.drain()
         return self._loop.take()

@@ -6,7 +6,7 @@ dup(2), fcntl(2) F_DUPFD and FD_CLOEXEC, execve(2) "close-on-exec", unix(7) SCM_
 
 from __future__ import annotations
 
-from capsule._enrich import Target
+from capsule._facts import Target
 
 
 class FdTable:

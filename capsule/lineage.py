@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from capsule._enrich import Fs, Task
+from capsule._facts import Fs, Task
 from capsule.fdtable import FdTable
 
 

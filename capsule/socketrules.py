@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from typing import TYPE_CHECKING
 
 from capsule import literals
-from capsule._enrich import Call, FactLoop, Target, Task
-from capsule.targets import Targets, pid_in
-
-if TYPE_CHECKING:
-    from capsule.callrules import Fields, Handler
+from capsule._facts import Call, Target, Task
+from capsule.liferules import LifeRules
+from capsule.lineage import Lineage
+from capsule.procfs import ProcReader
+from capsule.targets import Fields, Handler, pid_in
 
 SOCKET_LIMIT = 65536
 _RIGHTS = re.compile(rb"SCM_RIGHTS, cmsg_data=\[([^\]]*)\]")
@@ -24,19 +23,12 @@ _NAME = re.compile(rb"msg_name=(\{[^}]*\})")
 _NUMBER = re.compile(rb"\d+")
 
 
-class SocketRules(Targets):
+class SocketRules(LifeRules):
     """Handlers of calls that make, name and pass on descriptors."""
 
-    loop: FactLoop
-
-    def __init__(self) -> None:
+    def __init__(self, lineage: Lineage, reader: ProcReader | None) -> None:
+        super().__init__(lineage, reader)
         self._in_flight: dict[bytes, deque[list[Target | None]]] = {}
-
-    def _emit(
-        self, call: Call, kind: str, task: Task | None, target: Target, fields: Fields | None = None,
-        amount: int = -1,
-    ) -> None:  # fmt: skip
-        raise NotImplementedError
 
     def socket_groups(self) -> tuple[tuple[str, Handler], ...]:
         """Return the handlers of calls that always say something about sockets."""

@@ -48,10 +48,40 @@ class Row:
 
 
 IMMEDIATE = frozenset(
-    """proc.spawn proc.exec proc.exit proc.signal proc.kill proc.ptrace proc.memory proc.namespace
-    thread.spawn thread.exit cred.change dir.root net.connect net.bind net.listen net.accept
-    io.uring sys.module sys.bpf sys.perf sys.kexec sys.reboot sys.mount sys.swap sys.clock
-    sys.ioport sys.key sys.sandbox sys.name sys.note sys.unparsed sys.unknown""".split()
+    (
+        "proc.spawn",
+        "proc.exec",
+        "proc.exit",
+        "proc.signal",
+        "proc.kill",
+        "proc.ptrace",
+        "proc.memory",
+        "proc.namespace",
+        "thread.spawn",
+        "thread.exit",
+        "cred.change",
+        "dir.root",
+        "net.connect",
+        "net.bind",
+        "net.listen",
+        "net.accept",
+        "io.uring",
+        "sys.module",
+        "sys.bpf",
+        "sys.perf",
+        "sys.kexec",
+        "sys.reboot",
+        "sys.mount",
+        "sys.swap",
+        "sys.clock",
+        "sys.ioport",
+        "sys.key",
+        "sys.sandbox",
+        "sys.name",
+        "sys.note",
+        "sys.unparsed",
+        "sys.unknown",
+    )
 )
 """Kinds whose Actions are written at once, one an event. The others collapse in a window."""
 

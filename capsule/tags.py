@@ -80,8 +80,14 @@ class Rule:
         return self.internet is None or self.internet == outward
 
     def applies(
-        self, count: int, amount: int, errors: dict[bytes, int] | None, uid: int, detail: bytes | None
-    ) -> bool:  # fmt: skip
+        self,
+        *,
+        count: int,
+        amount: int,
+        errors: dict[bytes, int] | None,
+        uid: int,
+        detail: bytes | None,
+    ) -> bool:
         """Say whether the rest holds for one Action that `may_apply` let through."""
         failures = sum(errors.values()) if errors else 0
         if self.failed is not None and (failures == count) != self.failed:

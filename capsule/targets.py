@@ -7,10 +7,14 @@ path, `pipe:[123]`, `127.0.0.1:80`, `unix:/run/x`, `pid:12`, or strace's own wor
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from capsule import literals
-from capsule._enrich import Task, Target
+from capsule._facts import Call, Target, Task
 from capsule.events import DetailValue, pack_detail
+
+Fields = list[tuple[str, DetailValue]]
+Handler = Callable[[Call, Task], bool]
 
 _PID = re.compile(rb"-?\d+")
 _PID_HERE = re.compile(rb"/\* (\d+) in strace's PID NS \*/")

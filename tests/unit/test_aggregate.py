@@ -125,7 +125,10 @@ LINES = (
     'chdir("q") = 0',
     "setresuid(1, 1, 1) = 0",
     "socket(AF_INET, SOCK_STREAM, 0) = 4<socket:[7]>",
-    'connect(4<socket:[7]>, {{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("1.2.3.4")}}, 16) = 0',
+    (
+        "connect(4<socket:[7]>, {{sa_family=AF_INET, "
+        'sin_port=htons(80), sin_addr=inet_addr("1.2.3.4")}}, 16) = 0'
+    ),
     "dup(5) = 6",
     "close(6) = 0",
     "pipe2([5, 6], O_CLOEXEC) = 0",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.unit.stages import actions, run, stamped
 
-FORK = "clone(child_stack=NULL, flags=CLONE_CHILD_CLEARTID|CLONE_CHILD_SETTID|SIGCHLD, child_tidptr=0x7f) = "
+FORK = "clone(child_stack=NULL, flags=CLONE_CHILD_SETTID|SIGCHLD, child_tidptr=0x7f) = "
+THREAD = "CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD"
 
 
 def test_child_whose_first_line_comes_before_the_clone_returns() -> None:
@@ -40,9 +41,9 @@ def test_vfork_child_that_ends_before_its_parent_goes_on() -> None:
 
 
 def test_thread_belongs_to_its_process() -> None:
-    trace = stamped("""
+    trace = stamped(f"""
         10 execve("/bin/app", ["app"], 0x1 /* 2 vars */) = 0
-        10 clone3({flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD, exit_signal=0, stack=0x7f, stack_size=0x1000} => {parent_tid=[11]}, 88) = 11
+        10 clone3({{flags={THREAD}, exit_signal=0}} => {{parent_tid=[11]}}, 88) = 11
         11 chdir("/var") = 0
         10 openat(AT_FDCWD, "x", O_RDONLY) = 3
         11 exit(0) = ?
@@ -73,9 +74,9 @@ def test_fork_copies_the_directory_and_clone_fs_shares_it() -> None:
 
 
 def test_exec_by_a_thread_leaves_one_thread_the_leader() -> None:
-    trace = stamped("""
+    trace = stamped(f"""
         10 execve("/bin/app", ["app"], 0x1 /* 2 vars */) = 0
-        10 clone(child_stack=0x7f, flags=CLONE_VM|CLONE_FS|CLONE_FILES|CLONE_SIGHAND|CLONE_THREAD) = 11
+        10 clone(child_stack=0x7f, flags={THREAD}) = 11
         10 futex(0x1, FUTEX_WAIT, 1, NULL <unfinished ...>
         11 execve("/bin/true", ["true"], 0x1 /* 2 vars */ <unfinished ...>
         10 <... futex resumed>) = ?

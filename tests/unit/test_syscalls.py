@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from capsule import syscalls
-from capsule._enrich import AMOUNTS, RULES
+from capsule._enrich import AMOUNTS
+from capsule._locate import RULES
 
 HEADERS = Path("/usr/include/x86_64-linux-gnu/asm")
 
@@ -63,7 +64,7 @@ def _is_call(strace: str, word: str) -> bool:
 
 def _looks_like_a_call(word: str) -> bool:
     stems = {name.split("_")[0].rstrip("0123456789") for name in syscalls.NAMES}
-    return word.split("_")[0].rstrip("0123456789") in stems
+    return word.split("_", maxsplit=1)[0].rstrip("0123456789") in stems
 
 
 @pytest.mark.parametrize("row", syscalls.table(), ids=lambda row: row.name)

@@ -1,0 +1,3 @@
+"""The finder of targets; see capsule/_locate.pyx."""
+
+RULES: dict[str, int]

@@ -1,0 +1,201 @@
+"""How processes begin, change their program and end: clone, execve, `+++ exited`, signals."""
+
+from __future__ import annotations
+
+import re
+
+from capsule import literals, redact
+from capsule._facts import Call, Target, Task
+from capsule.events import EventKind
+from capsule.identity import Identity
+from capsule.lineage import Process
+from capsule.targets import NOTHING, Fields, Targets, pid_in
+
+_FLAGS = re.compile(rb"flags=([A-Za-z0-9_|]+)")
+_STATUS = re.compile(rb"exited with (-?\d+)")
+_SIGNAL = re.compile(rb"(?:killed by|stopped by|---) (SIG\w+|\d+)")
+_SENDER = re.compile(rb"si_pid=(\d+)")
+_CODE = re.compile(rb"si_code=(\w+)")
+
+
+class LifeRules(Targets, Identity):
+    """Rows of spawn, exec, exit and signals, and what they change."""
+
+    redacted = 0
+    hide = True
+
+    # -- events that are no calls ------------------------------------------------------------
+
+    def other(self, call: Call, task: Task | None) -> None:
+        """Write the row of a signal, an end, a note or a line nobody understood."""
+        text = call.text or b""
+        kind = call.kind
+        if kind in (EventKind.EXIT, EventKind.KILLED):
+            assert task is not None
+            self._end(call, task, text)
+        elif kind in (EventKind.SIGNAL, EventKind.STOPPED):
+            name = _SIGNAL.search(text)
+            fields: Fields = []
+            if sender := _SENDER.search(text):
+                fields.append(("sender", int(sender.group(1))))
+            if code := _CODE.search(text):
+                fields.append(("code", code.group(1)))
+            elif kind == EventKind.STOPPED:
+                fields.append(("code", b"stopped"))
+            signal = Target(name.group(1)) if name else NOTHING
+            self._emit(call, "proc.signal", task, signal, fields)
+        elif kind == EventKind.SUPERSEDED:
+            self._emit(call, "thread.exit", task, NOTHING, [("text", text)])
+        elif kind == EventKind.NOTE:
+            self._emit(call, "sys.note", task, NOTHING, [("text", text[:4096])])
+        else:
+            self._emit(call, "sys.unparsed", task, NOTHING, [("text", text[:4096])])
+
+    def _end(self, call: Call, task: Task, text: bytes) -> None:
+        process: Process = task.process
+        fields: Fields = []
+        if status := _STATUS.search(text):
+            fields.append(("status", int(status.group(1))))
+        elif signal := _SIGNAL.search(text):
+            fields.append(("signal", signal.group(1)))
+            if b"core dumped" in text:
+                fields.append(("core", 1))
+        whole = self.lineage.remove_task(task)
+        if not whole:
+            fields.insert(0, ("tid", task.tid))
+        self._emit(call, "proc.exit" if whole else "thread.exit", task, NOTHING, fields)
+        self.loop.forget_tasks()
+        if whole:
+            self.loop.process_gone(process.proc)
+
+    # -- processes ---------------------------------------------------------------------------
+
+    def _spawn(self, call: Call, task: Task) -> bool:
+        match = _FLAGS.search(b", ".join(call.args))
+        flags = match.group(1) if match else b""
+        if call.name == b"vfork":
+            flags = b"CLONE_VM|CLONE_VFORK|SIGCHLD"
+        kind = "thread.spawn" if b"CLONE_THREAD" in flags else "proc.spawn"
+        fields: Fields = [("flags", flags)] if flags else []
+        if call.error is not None or call.retval is None or call.retval <= 0:
+            self._emit(call, kind, task, NOTHING, fields)
+            return True
+        number: int = call.retval
+        here = pid_in(call.ret) or number
+        abroad = task.process.ns_level > 0 and here == number
+        if abroad:
+            self._spawn_abroad(call, task, number, flags=flags, kind=kind, fields=fields)
+            return True
+        old = self.lineage.tasks.get(here)
+        if old is not None and old.process is task.process:
+            self._emit(call, kind, task, NOTHING, fields)  # no process is its own child
+            return True
+        if old is not None and old.process.unseen and old.process is not self._root:
+            child = self._acknowledge(task, old, flags)
+        else:
+            if old is not None:  # the number lives again, and its last end was not shown
+                self.lineage.counts["pid_reused"] += 1
+                self._end_unseen(old)
+            child = self.lineage.child_of(task, here, flags)
+        if kind == "proc.spawn":
+            fields = [("child", child.proc), ("child_pid", here), *fields]
+        else:
+            fields = [("tid", here), *fields]
+        self._emit(call, kind, task, Target(b"pid:%d" % here), fields)
+        if kind == "proc.spawn":
+            self._announce(child.process)
+        if here in self.lineage.lives:
+            self._replay(here)
+        else:
+            self.loop.forget_tasks()
+        return True
+
+    def _acknowledge(self, task: Task, old: Task, flags: bytes) -> Task:
+        """A pid that appeared by itself is announced after all."""
+        process: Process = old.process
+        process.unseen = False
+        process.parent = task.process.parent if b"CLONE_PARENT" in flags else task.proc
+        if process.execs == 0:
+            if old.fs.cwd is None:
+                old.fs = task.fs if b"CLONE_FS" in flags else task.fs.copy()
+            if process.exe is None:
+                process.exe, process.argv = task.process.exe, task.process.argv
+            if process.euid is None:
+                process.uid, process.euid = task.process.uid, task.process.euid
+                process.gid, process.egid = task.process.gid, task.process.egid
+        return old
+
+    def _end_unseen(self, old: Task) -> None:
+        if self.lineage.remove_task(old):
+            self.lineage.counts["end_unseen"] += 1
+            self.loop.process_gone(old.proc)
+        self.loop.forget_tasks()
+
+    def _spawn_abroad(
+        self, call: Call, task: Task, number: int, *, flags: bytes, kind: str, fields: Fields
+    ) -> None:
+        """A clone inside a pid namespace: its value is not the pid that strace will print."""
+        child = self.lineage.child_of(task, None, flags)
+        self.lineage.expected.append((child, number))
+        if kind == "proc.spawn":
+            fields = [("child", child.proc), *fields]
+        self._emit(call, kind, task, NOTHING, [*fields, ("ns_pid", number)])
+        if kind == "proc.spawn":
+            self._announce(child.process)
+
+    def _exec(self, call: Call, task: Task) -> bool:
+        process: Process = task.process
+        at = call.name.startswith(b"execveat")
+        args = call.args
+        position = 1 if at else 0
+        if len(args) <= position:
+            self._emit(call, "proc.exec", task)
+            return True
+        dirfd = args[0] if at else None
+        target = self.path_target(task, dirfd, args[position], None, None)
+        parsed = literals.strings(args[position + 1]) if len(args) > position + 1 else None
+        argv, cut = parsed if parsed is not None else ([], False)
+        hidden = 0
+        if self.hide:
+            argv, hidden = redact.arguments(argv)
+            self.redacted += hidden
+        worked = call.error is None and call.retval == 0
+        base = self.base_of(task, dirfd)
+        if at and base is not None and task.fs.cwd is None and args[0].startswith(b"AT_FDCWD"):
+            task.fs.cwd = base
+        fields: Fields = []
+        if argv:
+            fields.append(("argv", argv))
+        if cut:
+            fields.append(("argv_cut", 1))
+        if task.fs.cwd is not None:
+            fields.append(("cwd", task.fs.cwd))
+        if task.fs.root is not None:
+            fields.append(("root", task.fs.root))
+        if process.parent is not None:
+            fields.append(("parent", process.parent))
+            parent = self.lineage.processes.get(process.parent)
+            if parent is not None and parent.pid is not None:
+                fields.append(("ppid", parent.pid))
+        if process.unseen and process is not self._root:
+            fields.append(("unseen", 1))
+        if worked and target.text is not None:
+            if self.reader is not None and process.pid is not None:
+                program = self.reader.program(process.pid, target.text)
+                if program.interpreter is not None:
+                    fields.append(("interpreter", program.interpreter))
+                if program.hash is not None:
+                    fields.append(("hash", program.hash))
+            process.exe = target.text
+        if hidden:
+            fields.append(("redacted", hidden))
+        if worked:
+            process.argv = argv
+            process.execs += 1
+            process.comm = (target.text or b"").rpartition(b"/")[2][:15]
+            self.lineage.alone(task)
+            self.loop.forget_tasks()
+            self.lineage.counts["execs"] += 1
+            self._announce(process)
+        self._emit(call, "proc.exec", task, target, fields)
+        return True
