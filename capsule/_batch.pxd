@@ -67,7 +67,7 @@ cdef inline bint array_reserve(Array * a, size_t more) noexcept nogil:
         return True
     if a.failed:
         return False
-    room = a.room * 2 if a.room else 4096
+    room = a.room * 2 if a.room else 128
     while room < a.used + more:
         room *= 2
     at = realloc(a.at, room)

@@ -1,4 +1,6 @@
-"""The number of each system call on x86-64 and i386 (asm/unistd_64.h, asm/unistd_32.h); -1: none."""
+"""The number of each system call on x86-64 and i386 (asm/unistd_64.h, asm/unistd_32.h, Linux 6.17);
+-1: none.
+"""
 
 from libc.stdint cimport int32_t
 
@@ -455,6 +457,25 @@ cdef extern from *:
         {"rt_sigtimedwait_time64", -1, 421},
         {"futex_time64", -1, 422},
         {"sched_rr_get_interval_time64", -1, 423},
+        {"cachestat", 451, 451},
+        {"fchmodat2", 452, 452},
+        {"map_shadow_stack", 453, 453},
+        {"futex_wake", 454, 454},
+        {"futex_wait", 455, 455},
+        {"futex_requeue", 456, 456},
+        {"statmount", 457, 457},
+        {"listmount", 458, 458},
+        {"lsm_get_self_attr", 459, 459},
+        {"lsm_set_self_attr", 460, 460},
+        {"lsm_list_modules", 461, 461},
+        {"mseal", 462, 462},
+        {"setxattrat", 463, 463},
+        {"getxattrat", 464, 464},
+        {"listxattrat", 465, 465},
+        {"removexattrat", 466, 466},
+        {"open_tree_attr", 467, 467},
+        {"file_getattr", 468, 468},
+        {"file_setattr", 469, 469},
     };
     #define SYSCALL_COUNT ((int)(sizeof(SYSCALLS) / sizeof(SYSCALLS[0])))
     """

@@ -82,30 +82,31 @@ def test_a_stamp_beyond_64_bits_of_nanoseconds_is_text_only() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "kind", "name", "args", "ret", "flags"),
+    ("line", "kind", "name", "args", "end"),
     [
         ("--- SIGCHLD {si_signo=SIGCHLD, si_code=CLD_EXITED} ---", "SIGNAL", b"SIGCHLD",
-         (b"{si_signo=SIGCHLD, si_code=CLD_EXITED}",), None, 0),
+         (b"{si_signo=SIGCHLD, si_code=CLD_EXITED}",), (None, 0)),
         ("--- SIGINT (Interrupt) @ 0 (0) ---", "SIGNAL", b"SIGINT",
-         (b"(Interrupt) @ 0 (0)",), None, 0),
+         (b"(Interrupt) @ 0 (0)",), (None, 0)),
         ("--- {si_signo=SIGCHLD, si_code=CLD_EXITED} (Child exited) ---", "SIGNAL", b"SIGCHLD",
-         (b"{si_signo=SIGCHLD, si_code=CLD_EXITED} (Child exited)",), None, 0),
+         (b"{si_signo=SIGCHLD, si_code=CLD_EXITED} (Child exited)",), (None, 0)),
         ("--- SIGRT_3 {si_signo=SIGRT_3} ---", "SIGNAL", b"SIGRT_3",
-         (b"{si_signo=SIGRT_3}",), None, 0),
-        ("--- SIGTRAP ---", "SIGNAL", b"SIGTRAP", (), None, 0),
-        ("--- stopped by SIGSTOP ---", "STOPPED", b"SIGSTOP", (), None, 0),
-        ("+++ exited with 3 +++", "EXIT", None, (), b"3", EventFlag.RETVAL),
-        ("+++ exited with 3 +++ <0.000058>", "EXIT", None, (), b"3", EventFlag.RETVAL),
-        ("+++ killed by SIGKILL +++", "KILLED", b"SIGKILL", (), None, 0),
-        ("+++ killed by SIGSEGV (core dumped) +++", "KILLED", b"SIGSEGV", (), None,
-         EventFlag.CORE),
-        ("+++ superseded by execve in pid 8 +++", "SUPERSEDED", None, (), b"8",
-         EventFlag.RETVAL),
+         (b"{si_signo=SIGRT_3}",), (None, 0)),
+        ("--- SIGTRAP ---", "SIGNAL", b"SIGTRAP", (), (None, 0)),
+        ("--- stopped by SIGSTOP ---", "STOPPED", b"SIGSTOP", (), (None, 0)),
+        ("+++ exited with 3 +++", "EXIT", None, (), (b"3", EventFlag.RETVAL)),
+        ("+++ exited with 3 +++ <0.000058>", "EXIT", None, (), (b"3", EventFlag.RETVAL)),
+        ("+++ killed by SIGKILL +++", "KILLED", b"SIGKILL", (), (None, 0)),
+        ("+++ killed by SIGSEGV (core dumped) +++", "KILLED", b"SIGSEGV", (),
+         (None, EventFlag.CORE)),
+        ("+++ superseded by execve in pid 8 +++", "SUPERSEDED", None, (),
+         (b"8", EventFlag.RETVAL)),
     ],
 )  # fmt: skip
 def test_signals_and_ends(
-    line: str, kind: str, name: bytes, args: tuple[bytes, ...], ret: bytes, flags: EventFlag
+    line: str, kind: str, name: bytes, args: tuple[bytes, ...], end: tuple[bytes | None, int]
 ) -> None:
+    ret, flags = end
     event = one(f"7 1795541433.084596 {line}\n")
     assert (event.kind.name, event.pid, event.ts_ns) == (kind, 7, STAMP_NS)
     assert (event.name, event.args, event.ret, event.flags) == (name, args, ret, flags)
