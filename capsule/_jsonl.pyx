@@ -17,11 +17,15 @@ cdef extern from *:
     static const unsigned char JSON_CLASS[256] = {
         [0 ... 31] = 1, ['"'] = 2, ['\\\\'] = 3, [128 ... 255] = 4,
     };
+    static const unsigned char SHORT[32] = {
+        [8] = 'b', [9] = 't', [10] = 'n', [12] = 'f', [13] = 'r',
+    };
     static const char *const KIND_NAMES[] = {
         "syscall", "signal", "exit", "killed", "stopped", "superseded", "note", "unparsed",
     };
     """
     const unsigned char JSON_CLASS[256]
+    const unsigned char SHORT[32]
     const char * const KIND_NAMES[8]
 
 cdef enum:
@@ -109,12 +113,10 @@ cdef inline void put_text(Array * out, Text p, Text end) noexcept nogil:
             code[3] = hexes[c >> 4]
             code[4] = hexes[c & 15]
             put(out, code, 5)
-        elif c == 9:
-            put(out, b"\\t", 2)
-        elif c == 10:
-            put(out, b"\\n", 2)
-        elif c == 13:
-            put(out, b"\\r", 2)
+        elif SHORT[c]:
+            code[0] = 92
+            code[1] = <char> SHORT[c]
+            put(out, code, 2)
         else:
             memcpy(code, b"\\u00", 4)
             code[4] = hexes[c >> 4]

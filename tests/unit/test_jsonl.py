@@ -58,9 +58,11 @@ def test_keys_come_in_the_order_of_the_format_and_only_when_known() -> None:
         b"caf\xe9\n"
     )
     assert jsonl(batch_of(text)).decode().splitlines() == [
-        '{"line":1,"pid":7,"ts":"1795541433.084596","ts_ns":1795541433084596000,"kind":"syscall",'
-        '"name":"openat","args":["AT_FDCWD","\\"a\\\\\\\\n\\"","O_RDONLY"],'
-        '"ret":"-1 ENOENT (No)","retval":-1,"errno":"ENOENT","dur_ns":6000}',
+        (
+            '{"line":1,"pid":7,"ts":"1795541433.084596","ts_ns":1795541433084596000,'
+            '"kind":"syscall","name":"openat","args":["AT_FDCWD","\\"a\\\\\\\\n\\"","O_RDONLY"],'
+            '"ret":"-1 ENOENT (No)","retval":-1,"errno":"ENOENT","dur_ns":6000}'
+        ),
         '{"line":2,"kind":"exit","ret":"0","retval":0}',
         '{"line":3,"kind":"unparsed","raw":"caf\\\\xe9"}',
     ]
@@ -103,7 +105,7 @@ def test_a_damaged_batch_is_refused_or_read_but_never_overrun(data: st.DataObjec
     try:
         jsonl(bytes(blob))
     except ValueError as error:
-        assert "outside its batch" in str(error)  # noqa: PT017
+        assert "outside its batch" in str(error)
 
 
 def test_a_row_is_as_long_as_the_format_says() -> None:

@@ -45,8 +45,7 @@ SAMPLES = {
     "dump": ("-e write=1 -e trace=write", "calls odd"),
     "summary": ("-C -e trace=umask,close", "calls odd"),
     "inject": (
-        "-e trace=umask,fcntl,mkdir -e inject=umask:retval=7 -e inject=fcntl:error=EPERM"
-        ":delay_exit=100",
+        "-e trace=umask,fcntl -e inject=umask:retval=7 -e inject=fcntl:error=EPERM:delay_exit=100",
         "calls odd",
     ),
     "abort": ("-f -e trace=exit_group", "calls abort"),
