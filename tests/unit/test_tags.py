@@ -98,7 +98,7 @@ CASES = {
         "reboot(LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_RESTART) = 0",
         "sync() = 0",
     ),
-    "kernel.ioport": ("iopl(3) = 0", 'ioctl(1</dev/tty>, TCGETS, {B38400}) = 0'),
+    "kernel.ioport": ("iopl(3) = 0", "ioctl(1</dev/tty>, TCGETS, {B38400}) = 0"),
     "io.large": (
         'write(3</srv/x>, "x"..., 10485760) = 10485760',
         'write(3</srv/x>, "x"..., 10485760) = 10485759',
@@ -138,7 +138,9 @@ def test_every_shipped_rule_has_a_case() -> None:
 
 def test_own_rules_add_to_the_shipped_ones(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
-    path.write_text('[[rule]]\ntag = "own.hosts"\nkind = "file.*"\ntarget = "/etc/hosts"\nuid = 7\n')
+    path.write_text(
+        '[[rule]]\ntag = "own.hosts"\nkind = "file.*"\ntarget = "/etc/hosts"\nuid = 7\n'
+    )
     done = Run(aggregator=Aggregator(load_rules([str(path)])))
     done.feed('10 geteuid() = 7\n10 stat("/etc/hosts", {st_mode=S_IFREG}) = 0\n')
     done.feed('10 geteuid() = 8\n10 stat("/etc/hosts", {st_mode=S_IFREG}) = 0\n')
