@@ -5,12 +5,13 @@ from cpython.dict cimport PyDict_GetItem
 from cpython.list cimport PyList_GET_ITEM
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.object cimport PyObject
+from cpython.tuple cimport PyTuple_GET_ITEM
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
 cdef enum:
-    DETAIL_MEMO = 16384
-    TAG_MEMO = 131072
+    DETAIL_MEMO = 4096
+    TAG_MEMO = 16384
 
 cdef int64_t NO_TIME = -(<int64_t>1 << 62) * 2
 
@@ -156,7 +157,10 @@ cdef class ActionWriter:
         elif entry.access == 3:
             self._lit(b',"access":"read-write"', 22)
         if entry.detail is not None:
-            self._put(self._detail(entry.detail))
+            if flags & K_IMMEDIATE and PyBytes_GET_SIZE(entry.detail) > 64:  # hardly comes twice
+                self._put(self.rules.detail(entry.detail))
+            else:
+                self._put(self._detail(entry.detail))
         if flags & K_TAGGED:
             self._tags(entry, errors)
         if flags & K_SUMMED:
@@ -172,7 +176,7 @@ cdef class ActionWriter:
         if found != NULL:
             return <bytes>found
         json = self.rules.detail(detail)
-        if PyBytes_GET_SIZE(detail) < 512:
+        if PyBytes_GET_SIZE(detail) < 256:
             if len(self.detail_memo) >= DETAIL_MEMO:
                 self.detail_memo = {}
             self.detail_memo[detail] = json
@@ -180,14 +184,16 @@ cdef class ActionWriter:
 
     cdef int _tags(self, Pending entry, dict errors) except -1:
         cdef PyObject *found = PyDict_GetItem(self.tag_memo, entry.key)
+        cdef tuple pair
         if found != NULL:
-            rules = <object>found
+            pair = <tuple>found
         else:
-            rules = self.rules.candidates(
+            pair = self.rules.candidates(
                 entry.kind, None if entry.target is None else entry.target.raw, entry.access)
             if len(self.tag_memo) >= TAG_MEMO:
                 self.tag_memo = {}
-            self.tag_memo[entry.key] = rules
+            self.tag_memo[entry.key] = pair
+        rules = <object>PyTuple_GET_ITEM(pair, 0 if entry.error is None else 1)
         if rules:
             json = self.rules.tags(rules, entry.count, entry.amount, errors, entry.proc.uid,
                                    entry.detail)

@@ -30,8 +30,8 @@ cdef int64_t NO_TIME = -(<int64_t>1 << 62) * 2
 
 cdef enum:
     # memo entries and their bytes kept before all are forgotten; numbering goes on
-    MEMO_LIMIT = 1 << 16
-    MEMO_BYTES = 1 << 24
+    MEMO_LIMIT = 1 << 14
+    MEMO_BYTES = 1 << 22
 
 
 cdef class FactLoop(TargetFinder):

@@ -19,8 +19,8 @@ from capsule.literals import is_internet
 from capsule.tags import Rule, Tagger, shipped_rules
 from capsule.text import escape
 
-PATHS_SHOWN = 1000
-PATHS_COUNTED = 1 << 17
+SHOWN = 1000
+COUNTED = 1 << 16
 """Distinct files and hosts the summary tells apart; beyond it counts no new ones."""
 
 _WRITES = frozenset(("file.write", "file.create", "file.copy", "file.truncate", "file.rename"))
@@ -37,8 +37,8 @@ class Aggregator:
         self._loop = ActionLoop(
             self, syscalls.KINDS, syscalls.IMMEDIATE, self._tagger.kinds(), _SUMMED
         )
-        self._written: dict[bytes, None] = {}
-        self._hosts: dict[bytes, None] = {}
+        self._written = Distinct()
+        self._hosts = Distinct()
         self._tag_counts: dict[str, int] = {}
         self._root_exit: dict[str, Any] | None = None
         self._root_exec_errno: str | None = None
@@ -78,14 +78,8 @@ class Aggregator:
             "events": self._loop.events_in,
             "actions": self._loop.actions_out,
             "errors": {escape(name): count for name, count in errors},
-            "files_written": {
-                "count": len(self._written),
-                "paths": [escape(path) for path in list(self._written)[:PATHS_SHOWN]],
-            },
-            "hosts": {
-                "count": len(self._hosts),
-                "addresses": [escape(host) for host in list(self._hosts)[:PATHS_SHOWN]],
-            },
+            "files_written": {"count": len(self._written), "paths": self._written.shown()},
+            "hosts": {"count": len(self._hosts), "addresses": self._hosts.shown()},
             "tags": dict(sorted(self._tag_counts.items())),
             "root_exit": self._root_exit,
             "root_exec_errno": self._root_exec_errno,
@@ -104,9 +98,12 @@ class Aggregator:
             b',"%s":%s' % (key.encode(), orjson.dumps(_plain(key, value))) for key, value in fields
         )
 
-    def candidates(self, kind: int, target: bytes | None, access: int) -> tuple[Rule, ...]:
-        """Return the tag rules that may apply."""
-        return self._tagger.candidates(syscalls.KINDS[kind], target, access)
+    def candidates(
+        self, kind: int, target: bytes | None, access: int
+    ) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+        """Return the tag rules that may apply when no call failed, and when some did."""
+        rules = self._tagger.candidates(syscalls.KINDS[kind], target, access)
+        return tuple(rule for rule in rules if not rule.errors), rules
 
     def tags(  # noqa: PLR0917 - called by position from C
         self, rules: tuple[Rule, ...], count: int, amount: int, errors: dict[bytes, int] | None,
@@ -142,17 +139,17 @@ class Aggregator:
                     last_ns=last_ns,
                 )
         elif name in ("net.connect", "net.send"):
-            if target is not None and target not in self._hosts:
+            if target is not None:
                 trying = errors is not None and b"EINPROGRESS" in errors
                 if (not failed or trying) and is_internet(target):
-                    _bounded(self._hosts, target)
+                    self._hosts.add(target)
         elif not failed:
             if name == "file.rename":
                 to = dict(unpack_detail(detail)).get("to") if detail else None
                 target = to if isinstance(to, bytes) else None
             special = (b"/dev/", b"/proc/")
             if target is not None and target[:1] == b"/" and not target.startswith(special):
-                _bounded(self._written, target)
+                self._written.add(target)
 
     def _note_root(
         self, *, name: str, failed: bool, errors: dict[bytes, int] | None, detail: bytes | None,
@@ -182,6 +179,24 @@ def _plain(key: str, value: DetailValue) -> Any:
     return escape(value)
 
 
-def _bounded(seen: dict[bytes, None], item: bytes) -> None:
-    if len(seen) < PATHS_COUNTED:
-        seen[item] = None
+class Distinct:
+    """Counts distinct texts and keeps the first of them; its memory is bounded."""
+
+    def __init__(self) -> None:
+        self._hashes: set[int] = set()
+        self._first: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    def add(self, text: bytes) -> None:
+        """Count a text, once."""
+        key = hash(text)
+        if key not in self._hashes and len(self._hashes) < COUNTED:
+            self._hashes.add(key)
+            if len(self._first) < SHOWN:
+                self._first.append(text)
+
+    def shown(self) -> list[str]:
+        """Return the first texts, in the order seen."""
+        return [escape(text) for text in self._first]

@@ -177,6 +177,8 @@ class LifeRules(Targets, Identity):
             parent = self.lineage.processes.get(process.parent)
             if parent is not None and parent.pid is not None:
                 fields.append(("ppid", parent.pid))
+        elif process.outer_ppid is not None:
+            fields.append(("ppid", process.outer_ppid))
         if process.unseen and process is not self._root:
             fields.append(("unseen", 1))
         if worked and target.text is not None:

@@ -34,6 +34,7 @@ class Process:
     execs: int = 0
     ns_level: int = 0  # pid namespaces entered below the tracer's, as far as is known
     children_ns: bool = False  # unshare(CLONE_NEWPID): the next children go one level down
+    outer_ppid: int | None = None  # the parent's pid where the parent is not in the trace
     unseen: bool = False  # nobody announced it: its parent is not known
     tasks: dict[int, Task] = field(default_factory=dict)
 

@@ -17,7 +17,7 @@ from capsule.lineage import Lineage
 from capsule.procfs import ProcReader
 from capsule.targets import Fields, Handler, pid_in
 
-SOCKET_LIMIT = 65536
+SOCKET_LIMIT = 8192
 _RIGHTS = re.compile(rb"SCM_RIGHTS, cmsg_data=\[([^\]]*)\]")
 _NAME = re.compile(rb"msg_name=(\{[^}]*\})")
 _NUMBER = re.compile(rb"\d+")
