@@ -30,7 +30,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     usage_status = 2
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As the base; but what is unknown is an error here, with this command's usage."""
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:

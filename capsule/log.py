@@ -102,6 +102,7 @@ class Logger:
         self._gaps = 0
         self._checkpoints = 0
         self._refused = 0
+        self.signed_extra: Mapping[str, Any] = {}  # members of each checkpoint and of the seal
         self._part = 0
         self._start = start
         self._rotate_bytes = rotate_bytes
@@ -183,6 +184,7 @@ class Logger:
             {
                 "complete": True,
                 "time_ns": self._clock_ns(),
+                **self.signed_extra,
                 **fields,
                 "totals": {
                     "records": self._chain.seq + 1,
@@ -301,7 +303,8 @@ class Logger:
     def _sign_checkpoint(self) -> None:
         following = self._new_key()
         next_key = following.public.hex()
-        opened = self._opened("checkpoint", {"time_ns": self._clock_ns(), "next_key": next_key})
+        fields = {"time_ns": self._clock_ns(), **self.signed_extra, "next_key": next_key}
+        opened = self._opened("checkpoint", fields)
         line = self._sign("checkpoint", next_key.encode(), opened)
         self._key.erase()
         self._key = following

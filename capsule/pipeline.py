@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import shutil
 import tempfile
 import traceback
@@ -31,7 +32,7 @@ class Plan:
 
     `source` is the descriptor to read strace text from. `start` is the log's first record.
     `live`: the text comes from an strace of ours, which `trace` the supervisor announces;
-    `gated`: its first lines are the launch gate's.
+    `gated`: its first lines are the launch gate's. `keep_raw`: store the text beside the log.
     """
 
     source: int
@@ -39,15 +40,19 @@ class Plan:
     start: dict[str, Any]
     live: bool
     gated: bool = False
+    keep_raw: bool = False
     fsync: Literal["always", "checkpoint", "never"] = "checkpoint"
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.raw import RawWriter, raw_path
     from capsule.trace import Tracer
 
+    raw = RawWriter(raw_path(plan.log_path), sync=plan.fsync != "never") if plan.keep_raw else None
     shell.join()
+    tracer = Tracer(gated=plan.gated, raw=raw)
     if not plan.live:
-        shell.run_source(Tracer(gated=False), plan.source, lambda: {"exit": None})
+        shell.run_source(tracer, plan.source, lambda: {"exit": None})
         return
 
     def kill_tracees() -> None:
@@ -57,11 +62,7 @@ def _tracer(shell: wire.Shell, plan: Plan) -> None:
 
     shell.on_orphaned = kill_tracees
     if shell.wait_told("go"):
-        shell.run_source(
-            Tracer(gated=plan.gated),
-            plan.source,
-            lambda: shell.wait_told("ended") or {"exit": None},
-        )
+        shell.run_source(tracer, plan.source, lambda: shell.wait_told("ended") or {"exit": None})
     else:
         shell.send_end({"exit": None, "stages": {}})
 
@@ -127,7 +128,6 @@ class StageProcess:
     """The supervisor's view of one running stage."""
 
     spec: StageSpec
-    index: int
     pid: int
     control: wire.Control
     ready: bool = False
@@ -171,14 +171,10 @@ class Pipeline:
                     keep |= {self.plan.source} if index == 0 else set()
                     _stage_main(spec, seat, self.plan, keep, self._stderr)
                 theirs.close()
-                self.stages.append(StageProcess(spec, index, pid, ours))
+                self.stages.append(StageProcess(spec, pid, ours))
             gc.unfreeze()
             os.close(done_write)
-            for stage in self.stages:
-                while not stage.ready:
-                    self.listen(stage)
-                    if stage.error:
-                        raise TraceFailed(stage.error)
+            self._await_ready()
         except BaseException:
             for stage in self.stages:
                 stage.control.close()
@@ -187,6 +183,18 @@ class Pipeline:
             os.close(done_read)
             # Everybody is connected: without the socket files nobody else can be.
             shutil.rmtree(private, ignore_errors=True)
+
+    def _await_ready(self) -> None:
+        by_fd = {stage.control.fileno(): stage for stage in self.stages}
+        poller = select.poll()
+        for fd in by_fd:
+            poller.register(fd, select.POLLIN)
+        while not all(stage.ready for stage in self.stages):
+            for fd, _ in poller.poll():
+                stage = by_fd[fd]
+                self.listen(stage)
+                if stage.error:
+                    raise TraceFailed(stage.error)
 
     def listen(self, stage: StageProcess) -> bool:
         """Take in one message of `stage`, waiting for it; False when there will be none."""
@@ -218,10 +226,10 @@ class Pipeline:
     def tell(self, name: str, **message: Any) -> None:
         next(stage for stage in self.stages if stage.spec.name == name).control.send(**message)
 
-    def abort(self, why: str, dead: StageProcess | None) -> None:
+    def abort(self, why: str) -> None:
         """Make every stage pass on what it has and end the log without a seal."""
         for stage in self.stages:
-            stage.control.send(abort=why, dead=dead.index if dead else None)
+            stage.control.send(abort=why)
 
     def stderr_text(self) -> str:
         """What the stages wrote to their stderr: nothing, unless one crashed."""

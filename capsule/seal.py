@@ -34,6 +34,10 @@ def disagreements(stages: Mapping[str, Mapping[str, int]]) -> list[str]:
 class LogSink(Logger):
     """The logger, with the end of a run: reconcile, then seal or leave unsealed."""
 
+    def mark(self, mark: dict[str, Any]) -> None:
+        """The raw trace has grown: the next checkpoint says how far, and its hash."""
+        self.signed_extra = {"raw": mark}
+
     def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         """Seal the log with the end mark `end`: (the seal's facts, None).
 

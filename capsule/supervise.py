@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from capsule._linux import read_signals, signalfd
-from capsule.pipeline import Pipeline, StageProcess
+from capsule.pipeline import Pipeline
 
 FORWARDED = frozenset(
     {
@@ -84,7 +84,7 @@ class Supervisor:
     def on_signal(self, signo: int, *, from_terminal: bool) -> None:
         """A signal for us, from a process or from the kernel (Ctrl-C, a closed terminal)."""
         if signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
-            self.fail(f"interrupted by {signal.Signals(signo).name}", None)
+            self.fail(f"interrupted by {signal.Signals(signo).name}")
 
     def on_change(self) -> None:
         """Called after every change, to notice that the run is over."""
@@ -121,7 +121,7 @@ class Supervisor:
                 if not self.pipeline.listen(stage):
                     poller.unregister(fd)
                 if stage.error:
-                    self.fail(stage.error, stage)
+                    self.fail(stage.error)
             self._check_stages()
             self.on_change()
 
@@ -161,14 +161,14 @@ class Supervisor:
             pass  # its last words come before the news of its death
         if self.pipeline.end is None:
             died = f"the {stage.spec.name} stage {describe(self._stage_status[stage.pid])}"
-            self.fail(stage.error or died, stage)
+            self.fail(stage.error or died)
 
-    def fail(self, why: str, dead: StageProcess | None) -> None:
+    def fail(self, why: str) -> None:
         """The first failure: stop the target, then have what was accepted drained."""
         if self.failure is None:
             self.failure = why
             self.stop_target()
-            self.pipeline.abort(why, dead)
+            self.pipeline.abort(why)
 
     def wait_all(self) -> None:
         """Wait for all processes of ours to end; what does not within 10 s is killed."""

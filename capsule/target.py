@@ -94,7 +94,7 @@ class TracedRun(Supervisor):
         try:
             self._launch()
         except BaseException as error:
-            self.fail(str(error), None)
+            self.fail(str(error))
             self.wait_all()
             raise
         self.watch()
@@ -278,7 +278,7 @@ class TracedRun(Supervisor):
             died = self._target_status is None
         if died:
             said = self._strace_text()
-            self.fail(f"strace {describe(self._strace_status)}{said and ': '}{said}", None)
+            self.fail(f"strace {describe(self._strace_status)}{said and ': '}{said}")
             return
         self._ended = True
         self.pipeline.tell("tracer", ended={"exit": self._exit(), "gaps": self._kill_strays()})

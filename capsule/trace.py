@@ -13,8 +13,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from capsule.errors import TraceFailed
+from capsule.raw import RawWriter
 
 MINIMUM_STRACE = (5, 10)
 """Debian 11's. `-e quiet=` with its categories came in 5.7; 5.10 is the oldest one tested for."""
@@ -135,27 +137,45 @@ class GateFilter:
 
 
 class Tracer:
-    """The first stage: raw bytes in, raw bytes out, counted."""
+    """The first stage: raw bytes in, raw bytes out, counted, and kept where `raw` is given."""
 
-    def __init__(self, *, gated: bool) -> None:
+    def __init__(self, *, gated: bool, raw: RawWriter | None = None) -> None:
         self._gate = GateFilter(gated)
+        self._raw = raw
         self._bytes = 0
         self._lines = 0
         self._chunks = 0
         self._last = b"\n"
 
     def feed(self, batch: bytes | memoryview) -> bytes:
-        return self._count(self._gate.feed(bytes(batch)))
+        return self._take(self._gate.feed(bytes(batch)))
 
     def finish(self) -> bytes:
-        return self._count(self._gate.finish())
+        rest = self._take(self._gate.finish())
+        if self._raw is not None:
+            self._raw.close()
+        return rest
 
-    def _count(self, data: bytes) -> bytes:
+    def tick(self, now_ns: int) -> bytes:
+        if self._raw is not None:
+            self._raw.tick(now_ns)
+        return b""
+
+    def next_tick_ns(self) -> int | None:
+        return self._raw.next_tick_ns() if self._raw is not None else None
+
+    def marks(self) -> list[dict[str, Any]]:
+        """What the logger is to know of the raw trace (capsule/raw.py), since the last call."""
+        return self._raw.marks() if self._raw is not None else []
+
+    def _take(self, data: bytes) -> bytes:
         if data:
             self._bytes += len(data)
             self._lines += data.count(b"\n")
             self._chunks += 1
             self._last = data[-1:]
+            if self._raw is not None:
+                self._raw.feed(data)
         return data
 
     def counters(self) -> dict[str, int]:

@@ -3,6 +3,7 @@
 A link is one PUSH/PULL pair over ipc. Every message is one frame:
 
     D <batch>    a batch for the next stage's `feed`
+    M <json>     a mark of the first stage for the last, handed through in its place
     E <json>     the end mark: what the stages before have counted
 
 PUSH over ipc loses messages when it is closed, even cleanly and with an infinite linger
@@ -62,10 +63,17 @@ class Ticking(Protocol):
     def next_tick_ns(self) -> int | None: ...
 
 
+class Source(Stage, Ticking, Protocol):
+    """The first stage: also has marks to hand through to the last."""
+
+    def marks(self) -> list[dict[str, Any]]: ...
+
+
 class Sink(Ticking, Protocol):
     """The last stage: takes batches and keeps them."""
 
     def feed(self, batch: bytes | memoryview) -> bytes: ...
+    def mark(self, mark: dict[str, Any]) -> None: ...
     def gap(self, count: int | None, why: str) -> bytes: ...
     def counters(self) -> dict[str, int]: ...
     def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]: ...
@@ -145,6 +153,7 @@ class Shell:
         self._outlet: zmq.Socket[bytes] | None = None
         self._abort: str | None = None
         self._upstream_dead = False
+        self._upstream = -1
         self.told: dict[str, Any] = {}
         self._orphaned = False
         self.on_orphaned: Callable[[], None] = lambda: None
@@ -159,6 +168,7 @@ class Shell:
             self._inlet.set(zmq.LINGER, 0)
             if self.seat.upstream_pid is not None:
                 self._inlet.set(zmq.IPC_FILTER_PID, self.seat.upstream_pid)
+                self._upstream = os.pidfd_open(self.seat.upstream_pid)
             self._inlet.bind(f"ipc://{self.seat.inlet}")
         if self.seat.outlet is not None:
             self._outlet = self._context.socket(zmq.PUSH)
@@ -167,7 +177,9 @@ class Shell:
             self._outlet.set(zmq.IMMEDIATE, 1)
             self._outlet.set(zmq.RECONNECT_IVL, 10)
             self._outlet.connect(f"ipc://{self.seat.outlet}")
-            self._await_outlet()
+            while not self._poll((self._outlet, zmq.POLLOUT)).get(self._outlet):
+                if self._abort is not None:
+                    raise Released
         self.seat.control.send(ready=True)
 
     def leave(self) -> None:
@@ -190,12 +202,7 @@ class Shell:
                 self.on_orphaned()
                 self._abort = self._abort or "the supervisor died"
             return
-        if "abort" in message:
-            self._abort = message["abort"]
-            dead = message.get("dead")
-            if dead is not None and dead > self.seat.index:
-                raise Released
-            self._upstream_dead = dead is not None and dead == self.seat.index - 1
+        self._abort = self._abort or message.get("abort")
         self.told.update(message)
 
     def wait_told(self, key: str) -> Any:
@@ -205,25 +212,26 @@ class Shell:
         return self.told.get(key)
 
     def _poll(self, *sockets: tuple[Any, int], timeout_ms: int | None = None) -> dict[Any, int]:
-        """Wait for `sockets`, control and the release; handles the last two itself."""
+        """Wait for `sockets`, and for control, the release and the stage before, handled here."""
         poller = zmq.Poller()
         for sock, flag in sockets:
             poller.register(sock, flag)
         if not self._orphaned:
             poller.register(self.seat.control.fileno(), zmq.POLLIN)
+        if self._upstream >= 0 and not self._upstream_dead:
+            poller.register(self._upstream, zmq.POLLIN)
         poller.register(self.seat.done, zmq.POLLIN)
         events = dict(poller.poll(timeout_ms))
         if events.get(self.seat.control.fileno()):
             self._handle_control()
+        if events.get(self._upstream):
+            # It outlives us in good order: it waits for the last stage to end.
+            self._upstream_dead = True
         if events.get(self.seat.done):
             raise Released
         return events
 
     # -- sending
-
-    def _await_outlet(self) -> None:
-        while not self._poll((self._outlet, zmq.POLLOUT)).get(self._outlet):
-            pass
 
     def _send(self, tag: bytes, payload: bytes) -> None:
         assert self._outlet is not None
@@ -233,7 +241,7 @@ class Shell:
                 self._outlet.send(frame, zmq.NOBLOCK)
                 return
             except zmq.Again:
-                self._await_outlet()
+                self._poll((self._outlet, zmq.POLLOUT))
 
     def send(self, batch: bytes) -> None:
         """Pass a batch on, waiting as long as the next stage is full. Raises Released."""
@@ -247,32 +255,42 @@ class Shell:
 
     # -- the three kinds of seat
 
-    def run_source(self, stage: Stage, fd: int, ended: Callable[[], dict[str, Any]]) -> None:
+    def run_source(self, stage: Source, fd: int, ended: Callable[[], dict[str, Any]]) -> None:
         """Read chunks from `fd` until its end; `ended()` then says what the end mark carries."""
         poller = select.poll()
         poller.register(fd, select.POLLIN)
         last_sent_s = 0.0
+        chunk = b""
         while True:
             if not poller.poll(0):
-                self._poll((fd, zmq.POLLIN))
-                if not poller.poll(0):
-                    continue
+                if not self._poll((fd, zmq.POLLIN), timeout_ms=_ms_until(stage.next_tick_ns())):
+                    stage.tick(time.time_ns())
+                    self._send_marks(stage)
+                continue
             lag_s = last_sent_s + GATHER_S - time.monotonic()
-            if lag_s > 0:
+            if 0 < lag_s and len(chunk) < CHUNK_BYTES:
                 time.sleep(lag_s)
             chunk = os.read(fd, CHUNK_BYTES)
             if not chunk:
                 break
             self.send(stage.feed(chunk))
+            self._send_marks(stage)
             last_sent_s = time.monotonic()
         self.send(stage.finish())
-        end = ended()
-        self.send_end({**end, "stages": {self.seat.name: stage.counters()}})
+        self._send_marks(stage)
+        self.send_end({**ended(), "stages": {self.seat.name: stage.counters()}})
+
+    def _send_marks(self, stage: Source) -> None:
+        for mark in stage.marks():
+            self._send(b"M", orjson.dumps(mark))
 
     def _incoming(
-        self, take: Callable[[memoryview], None], tick: Callable[[], int | None]
+        self,
+        take: Callable[[memoryview], None],
+        mark: Callable[[bytes], None],
+        tick: Callable[[], int | None],
     ) -> dict[str, Any]:
-        """Hand every batch to `take` until the end mark, which is returned.
+        """Hand every batch to `take`, every mark to `mark`; returns the end mark.
 
         `tick` is called when idle and says when it wants to be called again (epoch ns).
         """
@@ -291,13 +309,17 @@ class Shell:
                 timeout_ms = QUIET_MS if self._upstream_dead else _ms_until(next_tick_ns)
                 if not self._poll((inlet, zmq.POLLIN), timeout_ms=timeout_ms):
                     if self._upstream_dead:
+                        self._abort = self._abort or f"a stage before the {self.seat.name} died"
                         return {"stages": {}}
                     next_tick_ns = tick()
                 continue
             if frame[:1] == b"E":
                 end: dict[str, Any] = orjson.loads(frame[1:])
                 return end
-            take(memoryview(frame)[1:])
+            if frame[:1] == b"M":
+                mark(frame[1:])
+            else:
+                take(memoryview(frame)[1:])
             idle = False
 
     def run_stage(self, stage: Stage, *, live: bool) -> None:
@@ -316,7 +338,7 @@ class Shell:
             due_ns = stage.next_tick_ns()
             return None if due_ns is None else due_ns + LAG_NS
 
-        end = self._incoming(take, tick)
+        end = self._incoming(take, lambda mark: self._send(b"M", mark), tick)
         self.send(stage.finish())
         end["stages"][self.seat.name] = stage.counters()
         if hasattr(stage, "summary"):
@@ -333,7 +355,7 @@ class Shell:
             sink.tick(time.time_ns())
             return sink.next_tick_ns()
 
-        end = self._incoming(take, tick)
+        end = self._incoming(take, lambda mark: sink.mark(orjson.loads(mark)), tick)
         why = end.pop("abort", None) or self._abort
         for gap in end.pop("gaps", ()):
             sink.gap(gap["count"], gap["why"])

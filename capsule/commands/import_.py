@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         start=start_record(run_id, words, imported=args.file),
         live=False,
         fsync=args.fsync,
+        keep_raw=args.keep_raw,
     )
     outcome = Supervisor(Pipeline(plan), signals).run()
     finish(args, outcome, plan.log_path)

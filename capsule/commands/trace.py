@@ -58,6 +58,11 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         default="checkpoint",
         help="when the log is forced to disk (default: at each checkpoint)",
     )
+    parser.add_argument(
+        "--keep-raw",
+        action="store_true",
+        help="store strace's own lines too, compressed, for `capsule show`",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,6 +98,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         live=True,
         gated=command is not None,
         fsync=args.fsync,
+        keep_raw=args.keep_raw,
     )
     outcome = TracedRun(
         Pipeline(plan),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from capsule import logdir
+from capsule import logdir, raw
 from capsule.commands import _lines
 from capsule.errors import CapsuleError, UsageError
 from capsule.records import open_log
@@ -74,7 +74,26 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_json(name, report)))
     elif not (args.quiet and report.verdict is Verdict.INTACT):
         print(_as_text(name, report))
-    return int(report.verdict)
+    if args.log == "-" or report.verdict is Verdict.TAMPERED:
+        return int(report.verdict)
+    return _check_raw(path, quiet=args.quiet or args.json) or int(report.verdict)
+
+
+def _check_raw(path: Path, *, quiet: bool) -> int:
+    """Check the raw trace that was kept beside the log, if there is one: 1 when it was altered."""
+    found = raw.check(path)
+    if found is None:
+        return 0
+    altered = found.state == "altered"
+    words = {
+        "intact": f"intact through line {found.lines}",
+        "missing": f"not here; {found.lines} lines of it were signed",
+        "altered": "TAMPERED: it is not what the last checkpoint signed",
+    }
+    if altered or not quiet:
+        text = f"raw trace {raw.raw_path(path)}: {words[found.state]}"
+        print(_lines.harmless(text), file=sys.stderr if altered and quiet else sys.stdout)
+    return int(altered)
 
 
 def _pins(args: argparse.Namespace) -> Pins:

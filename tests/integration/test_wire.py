@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from capsule import wire
+from capsule.errors import TraceFailed
 from capsule.pipeline import Pipeline, Plan, StageSpec
 from capsule.supervise import Supervisor, block_signals
 
@@ -73,9 +74,18 @@ def keep(shell: wire.Shell, plan: Plan) -> None:
     shell.run_sink(sink)
 
 
+class Failing(Echo):
+    def feed(self, batch: bytes | memoryview) -> bytes:
+        raise RuntimeError("on purpose")
+
+
 def crash(shell: wire.Shell, plan: Plan) -> None:
     shell.join()
-    raise RuntimeError("on purpose")
+    shell.run_stage(Failing(), live=plan.live)
+
+
+def never_join(shell: wire.Shell, plan: Plan) -> None:
+    raise RuntimeError("at once")
 
 
 @pytest.fixture
@@ -107,3 +117,15 @@ def test_a_stage_that_raises_is_named_and_ends_the_run(tmp_path: Path, signals: 
     outcome = Supervisor(Pipeline(plan_for(tmp_path / "out"), topology), signals).run()
     assert outcome.status == 125
     assert outcome.failure == "the parser stage failed: RuntimeError('on purpose')"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_stage_that_does_not_start_ends_the_others(
+    place: int, tmp_path: Path, signals: int
+) -> None:
+    topology = [StageSpec("tracer", numbers), StageSpec("parser", echo), StageSpec("logger", keep)]
+    topology[place] = StageSpec(topology[place].name, never_join)
+    supervisor = Supervisor(Pipeline(plan_for(tmp_path / "out"), topology), signals)
+    with pytest.raises(TraceFailed, match=r"stage failed: RuntimeError\('at once'\)"):
+        supervisor.run()
+    supervisor.wait_all()
