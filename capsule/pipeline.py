@@ -175,9 +175,8 @@ class Pipeline:
             gc.unfreeze()
             os.close(done_write)
             self._await_ready()
-        except BaseException:
-            for stage in self.stages:
-                stage.control.close()
+        except BaseException as error:
+            self.abort(f"not started: {error}")
             raise
         finally:
             os.close(done_read)

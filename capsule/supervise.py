@@ -100,10 +100,18 @@ class Supervisor:
 
     def run(self) -> Outcome:
         """Run to the end. Raises TraceFailed when it could not start."""
-        self.pipeline.start()
+        self.start()
         self.watch()
         self.wait_all()
         return self.outcome()
+
+    def start(self) -> None:
+        """Start the stages; when that fails all of them have ended."""
+        try:
+            self.pipeline.start()
+        except BaseException:
+            self.wait_all()
+            raise
 
     def watch(self) -> None:
         """Return when the logger has reported, or after the first failure."""

@@ -90,7 +90,7 @@ class TracedRun(Supervisor):
 
     def run(self) -> Outcome:
         set_child_subreaper()
-        self.pipeline.start()
+        self.start()
         try:
             self._launch()
         except BaseException as error:

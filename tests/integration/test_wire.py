@@ -128,4 +128,3 @@ def test_a_stage_that_does_not_start_ends_the_others(
     supervisor = Supervisor(Pipeline(plan_for(tmp_path / "out"), topology), signals)
     with pytest.raises(TraceFailed, match=r"stage failed: RuntimeError\('at once'\)"):
         supervisor.run()
-    supervisor.wait_all()
