@@ -20,6 +20,8 @@ COMMANDS = {
     "tail": "capsule.commands.tail",
     "runs": "capsule.commands.runs",
     "show": "capsule.commands.show",
+    "tree": "capsule.commands.tree",
+    "summary": "capsule.commands.summary",
     "verify": "capsule.commands.verify",
 }
 """Command → the module that declares (`add`) and does (`run`) it, in the order of the help."""

@@ -194,7 +194,8 @@ DETAIL_FIELD = struct.Struct("<BBI")  # index into DETAIL_KEYS, type, length of 
 DETAIL_KEYS = (
     "path", "to", "argv", "argv_cut", "cwd", "root", "parent", "ppid", "interpreter", "hash",
     "child", "child_pid", "tid", "flags", "status", "signal", "core", "sender", "code", "family",
-    "redacted", "call", "text", "at", "local", "unseen", "ns_pid", "fds",
+    "redacted", "call", "text", "local", "unseen", "ns_pid", "fds", "cgroup", "namespaces",
+    "started_ns",
 )  # fmt: skip
 """Names of an Action's own keys. Append only: their order is the order in the record."""
 

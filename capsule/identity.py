@@ -69,7 +69,7 @@ class Identity:
         process.unseen = True
         if facts is not None:
             process.pid = facts.tgid
-            process.outer_ppid = facts.ppid if parent is None else None
+            process.outer = facts
             process.uid, process.euid, process.suid = facts.uid, facts.euid, facts.suid
             process.gid, process.egid = facts.gid, facts.egid
             process.exe = facts.exe or process.exe

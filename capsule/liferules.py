@@ -9,6 +9,7 @@ from capsule._facts import Call, Target, Task
 from capsule.events import EventKind
 from capsule.identity import Identity
 from capsule.lineage import Process
+from capsule.procfs import ProcessFacts
 from capsule.targets import NOTHING, Fields, Targets, pid_in
 
 _FLAGS = re.compile(rb"flags=([A-Za-z0-9_|]+)")
@@ -16,6 +17,18 @@ _STATUS = re.compile(rb"exited with (-?\d+)")
 _SIGNAL = re.compile(rb"(?:killed by|stopped by|---) (SIG\w+|\d+)")
 _SENDER = re.compile(rb"si_pid=(\d+)")
 _CODE = re.compile(rb"si_code=(\w+)")
+
+
+def _outer_fields(facts: ProcessFacts) -> Fields:
+    """What only /proc knows of a process older than the trace."""
+    fields: Fields = []
+    if facts.cgroup is not None:
+        fields.append(("cgroup", facts.cgroup))
+    if facts.namespaces:
+        fields.append(("namespaces", list(facts.namespaces)))
+    if facts.started_ns is not None:
+        fields.append(("started_ns", facts.started_ns))
+    return fields
 
 
 class LifeRules(Targets, Identity):
@@ -177,8 +190,10 @@ class LifeRules(Targets, Identity):
             parent = self.lineage.processes.get(process.parent)
             if parent is not None and parent.pid is not None:
                 fields.append(("ppid", parent.pid))
-        elif process.outer_ppid is not None:
-            fields.append(("ppid", process.outer_ppid))
+        elif process.outer is not None and process.outer.ppid is not None:
+            fields.append(("ppid", process.outer.ppid))
+        if process.outer is not None and process.execs == 0:
+            fields += _outer_fields(process.outer)
         if process.unseen and process is not self._root:
             fields.append(("unseen", 1))
         if worked and target.text is not None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from capsule._facts import Fs, Task
 from capsule.fdtable import FdTable
+from capsule.procfs import ProcessFacts
 
 
 @dataclass(slots=True)
@@ -34,7 +35,7 @@ class Process:
     execs: int = 0
     ns_level: int = 0  # pid namespaces entered below the tracer's, as far as is known
     children_ns: bool = False  # unshare(CLONE_NEWPID): the next children go one level down
-    outer_ppid: int | None = None  # the parent's pid where the parent is not in the trace
+    outer: ProcessFacts | None = None  # what /proc said of a process older than the trace
     unseen: bool = False  # nobody announced it: its parent is not known
     tasks: dict[int, Task] = field(default_factory=dict)
 

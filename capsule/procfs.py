@@ -15,6 +15,7 @@ from typing import Protocol
 
 import psutil
 
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 CACHE_LIMIT = 4096
 HASH_LIMIT = 512 << 20
 """Bytes of a program that `--hash-exe` reads at most; a larger one has no hash."""
@@ -38,8 +39,9 @@ class ProcessFacts:
     comm: bytes | None = None
     cwd: bytes | None = None
     umask: int | None = None
-    start_s: float | None = None
+    started_ns: int | None = None
     cgroup: bytes | None = None
+    namespaces: tuple[bytes, ...] = ()  # "pid:[4026531836]" …, see namespaces(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,13 @@ class PsutilReader:
             comm=fields[b"Name"],
             cwd=_link(f"/proc/{pid}/cwd"),
             umask=int(fields[b"Umask"], 8) if b"Umask" in fields else None,
-            start_s=start,
+            started_ns=int(start * 1e9),
             cgroup=(_read(f"/proc/{pid}/cgroup") or b"").strip() or None,
+            namespaces=tuple(
+                link
+                for name in NAMESPACES
+                if (link := _link(f"/proc/{pid}/ns/{name}")) is not None
+            ),
         )  # fmt: skip
 
     def program(self, pid: int, path: bytes) -> Program:

@@ -1,0 +1,220 @@
+"""What a log says as a whole: the tree of its processes, and a digest of what they did.
+
+Pure: an iterable of records in (dicts of docs/log-format.md), plain data out. Paths and
+addresses are the records' own text.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Record = Mapping[str, Any]
+
+READS = frozenset(("file.open", "file.read", "dir.list"))
+WRITES = frozenset(("file.create", "file.write", "file.truncate", "file.copy"))
+CHANGES = frozenset(("file.delete", "file.rename", "file.link", "file.chmod", "file.chown",
+                     "dir.create", "dir.delete"))  # fmt: skip
+HOSTS = frozenset(("net.connect", "net.accept", "net.send"))
+_NOISE = ("/dev/", "/proc/", "/sys/")
+
+
+@dataclass(slots=True)
+class Node:
+    """One program a process ran: from its exec (or its birth) to the next exec or its end."""
+
+    proc: int
+    pid: int | None
+    argv: list[str]
+    exe: str | None
+    first_ns: int | None
+    last_ns: int | None = None
+    born: bool = False  # runs its parent's program: it was forked and has not called exec
+    end: str | None = None  # "exit 0", "SIGKILL"
+    tags: list[str] = field(default_factory=list)
+    actions: int = 0
+    children: list[Node] = field(default_factory=list)
+
+
+def tree(records: Iterable[Record]) -> list[Node]:
+    """Return the roots of the process tree; a program's children are those it started."""
+    roots: list[Node] = []
+    current: dict[int, Node] = {}  # proc → what it runs now
+    for record in records:
+        if record.get("type") != "action":
+            continue
+        proc = record.get("proc")
+        if not isinstance(proc, int):
+            continue
+        kind = record["kind"]
+        node = current.get(proc)
+        worked = "errors" not in record
+        if kind == "proc.exec" and worked:
+            node = _execed(record, node, current, roots)
+        elif node is None:
+            node = current[proc] = _node(record, record.get("exe"), born=True)
+            roots.append(node)
+        _account(node, record)
+        if kind == "proc.spawn" and isinstance(child := record.get("child"), int):
+            born = Node(child, record.get("child_pid"), node.argv, node.exe,
+                        record.get("last_ns"), born=True)  # fmt: skip
+            known = current.get(child)
+            if known is not None and known in roots:  # its own records came first
+                roots.remove(known)
+                node.children.append(known)
+            else:
+                current[child] = born
+                node.children.append(born)
+        elif kind == "proc.exit":
+            node.end = _end(record)
+            current.pop(proc, None)
+    return roots
+
+
+def _node(record: Record, exe: str | None, born: bool) -> Node:
+    argv = record.get("argv") or ([exe] if exe else [])
+    return Node(record["proc"], record.get("pid"), list(argv), exe, record.get("first_ns"),
+                born=born)  # fmt: skip
+
+
+def _execed(record: Record, node: Node | None, current: dict[int, Node], roots: list[Node]) -> Node:
+    new = _node(record, record.get("target"), born=False)
+    current[new.proc] = new
+    if node is None:
+        roots.append(new)
+        return new
+    if node.born and not node.children:
+        # a fork whose only purpose was this exec: one node for both
+        node.argv, node.exe, node.born = new.argv, new.exe, False
+        current[new.proc] = node
+        return node
+    node.end = "exec"
+    node.children.append(new)
+    return new
+
+
+def _account(node: Node, record: Record) -> None:
+    node.actions += 1
+    last = record.get("last_ns")
+    if isinstance(last, int):
+        node.last_ns = last if node.last_ns is None else max(node.last_ns, last)
+        if node.first_ns is None:
+            node.first_ns = record.get("first_ns")
+    for tag in record.get("tags", ()):
+        if tag not in node.tags:
+            node.tags.append(tag)
+
+
+def _end(record: Record) -> str:
+    if "signal" in record:
+        return f"{record['signal']}{' (core dumped)' if record.get('core') else ''}"
+    return f"exit {record['status']}" if "status" in record else "ended"
+
+
+@dataclass(slots=True)
+class Digest:
+    """What a person asks first of a run."""
+
+    argv: list[str] = field(default_factory=list)
+    cwd: str | None = None
+    processes: int = 0
+    events: int = 0
+    actions: int = 0
+    programs: Counter[str] = field(default_factory=Counter)
+    read_outside: Counter[str] = field(default_factory=Counter)
+    written_outside: Counter[str] = field(default_factory=Counter)
+    written_inside: Counter[str] = field(default_factory=Counter)
+    hosts: Counter[str] = field(default_factory=Counter)
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    failed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    tags: dict[str, list[str]] = field(default_factory=dict)
+    redacted: int = 0
+    ends: list[str] = field(default_factory=list)
+    complete: bool = False
+
+
+def digest(records: Iterable[Record]) -> Digest:
+    """Return the digest of one run's records."""
+    found = Digest()
+    procs: set[int] = set()
+    for record in records:
+        kind = record.get("type")
+        if kind == "start":
+            found.argv = list(record.get("argv") or [])
+            found.cwd = record.get("cwd")
+        elif kind == "end":
+            found.complete = bool(record.get("complete"))
+        elif kind == "action":
+            if isinstance(proc := record.get("proc"), int):
+                procs.add(proc)
+            _digest_action(found, record)
+    found.processes = len(procs)
+    return found
+
+
+def _digest_action(found: Digest, record: Record) -> None:
+    kind, target = record["kind"], record.get("target")
+    count = record.get("count", 0)
+    found.actions += 1
+    found.events += count
+    errors = record.get("errors") or {}
+    failures = sum(errors.values())
+    for name, number in errors.items():
+        found.errors[name] += number
+        found.failed[name, kind, target or ""] += number
+    for tag in record.get("tags", ()):
+        examples = found.tags.setdefault(tag, [])
+        example = f"{kind} {target}" if target else kind
+        if len(examples) < 1000 and example not in examples:
+            examples.append(example)
+    found.redacted += record.get("redacted", 0)
+    if kind == "proc.exit" and ("signal" in record or record.get("status")):
+        found.ends.append(f"{record.get('exe') or record.get('pid')}: {_end(record)}")
+    if failures >= count and "EINPROGRESS" not in errors:
+        return
+    if kind == "proc.exec":
+        found.programs[target or "?"] += 1
+    elif kind in HOSTS and target and not target.startswith(("unix:", "socket:", "netlink:")):
+        found.hosts[target] += count
+    if kind == "net.send":
+        found.bytes_sent += record.get("bytes", 0)
+    elif kind == "net.recv":
+        found.bytes_received += record.get("bytes", 0)
+    if not isinstance(target, str) or not target.startswith("/") or target.startswith(_NOISE):
+        return
+    writes = kind in WRITES or kind in CHANGES or record.get("access") in ("write", "read-write")
+    if writes:
+        (found.written_inside if inside(found.cwd, target) else found.written_outside)[target] += 1
+    elif kind in READS and not inside(found.cwd, target):
+        found.read_outside[target] += 1
+    if kind == "file.rename" and isinstance(to := record.get("to"), str) and to.startswith("/"):
+        (found.written_inside if inside(found.cwd, to) else found.written_outside)[to] += 1
+
+
+def inside(directory: str | None, path: str) -> bool:
+    """Say whether `path` lies in `directory`."""
+    if directory is None:
+        return False
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def by_directory(paths: Iterable[str]) -> list[tuple[str, int]]:
+    """Return the directories of these paths with how many lie in each, the fullest first."""
+    counts = Counter(posixpath.dirname(path) for path in paths)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def walk(roots: list[Node]) -> Iterator[tuple[list[bool], Node]]:
+    """Yield every node, depth first, with, for each level, whether it is the last of its kin."""
+    stack: list[tuple[list[bool], Node]] = [([], root) for root in reversed(roots)]
+    while stack:
+        path, node = stack.pop()
+        yield path, node
+        kin = node.children
+        for index in range(len(kin) - 1, -1, -1):
+            stack.append(([*path, index == len(kin) - 1], kin[index]))
