@@ -23,6 +23,7 @@ COMMANDS = {
     "tree": "capsule.commands.tree",
     "summary": "capsule.commands.summary",
     "verify": "capsule.commands.verify",
+    "doctor": "capsule.commands.doctor",
 }
 """Command → the module that declares (`add`) and does (`run`) it, in the order of the help."""
 
