@@ -112,11 +112,12 @@ def split_name(path: Path) -> tuple[str, int]:
 
 
 def parts(path: Path) -> list[Path]:
-    """Every file of the run that `path` begins, in order; just `path` when it is not rotated."""
+    """Every file of the run that `path` belongs to, in order, up to the first that is missing."""
     run, part = split_name(path)
-    if part or path.name == run:
+    first = log_path(path.parent, run)
+    if path.name == run or (part and not first.exists()):
         return [path]
-    found = [path]
+    found = [first]
     while (following := log_path(path.parent, run, len(found))).exists():
         found.append(following)
     return found
