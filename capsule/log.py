@@ -107,8 +107,8 @@ class Logger:
         self._start = start
         self._rotate_bytes = rotate_bytes
         self.path = None if isinstance(target, int) else Path(target)
-        if rotate_bytes and self.path is None:
-            raise ValueError("a log on a descriptor cannot rotate")
+        if rotate_bytes and (self.path is None or self.path.suffix != logdir.SUFFIX):
+            raise ValueError("only a log in a .jsonl file can rotate")
         self._file = LogFile(target if isinstance(target, int) else Path(target))
         watched = guard if guard is not None else str(self.path.parent) if self.path else None
         self._urgent = tuple(b'{"kind":"%b"' % kind.encode() for kind in URGENT_KINDS)
@@ -344,7 +344,8 @@ class Logger:
     def _rotate(self) -> bytes:
         assert self.path is not None
         self._part += 1
-        self._file.go_on_in(logdir.log_path(self.path.parent, self.run, self._part))
+        name, _ = logdir.split_name(self.path)
+        self._file.go_on_in(logdir.log_path(self.path.parent, name, self._part))
         self._append(self._opening(self._start, part=self._part))
         return self._flush()
 

@@ -123,6 +123,18 @@ def parts(path: Path) -> list[Path]:
     return found
 
 
+def missing_part(files: list[Path]) -> int | None:
+    """The number of a rotated run's file that is missing though a later one is there."""
+    run, part = split_name(files[-1])
+    pattern = re.compile(re.escape(run) + r"\.([1-9][0-9]*)" + re.escape(SUFFIX))
+    try:
+        names = os.listdir(files[-1].parent)
+    except OSError:
+        return None
+    later = [int(match[1]) for name in names if (match := pattern.fullmatch(name))]
+    return part + 1 if files[-1].name.endswith(SUFFIX) and max(later, default=0) > part else None
+
+
 def runs(directory: Path) -> list[Path]:
     """The first file of every run in `directory`, newest first."""
     try:

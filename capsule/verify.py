@@ -157,6 +157,11 @@ class Verifier:
             self._offset = 0
         return self._bad is None
 
+    def missing_part(self, part: int) -> None:
+        """File `part` of the run is not there, though a later one is."""
+        if self._bad is None:
+            self._fail(self._scan.seq, 0, f"is missing: file {part} of the run is gone")
+
     def finish(self) -> Report:
         """All bytes are in: check the end, the torn tail and the pins."""
         if self._bad is None and self._rest:

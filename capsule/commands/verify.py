@@ -136,6 +136,8 @@ def _verify_files(verifier: Verifier, path: Path, jobs: int) -> Report:
                 os.close(fd)
     finally:
         progress.clear()
+    if (gone := logdir.missing_part(files)) is not None:
+        verifier.missing_part(gone)
     return verifier.finish()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from forge import Lines, edited, rechained, resealed, swapped, type_of
-from logs import Keys, KnownKey, action
+from chainlogs import Keys, KnownKey, action
 
 from capsule.chain import GENESIS
 from capsule.verify import Pins

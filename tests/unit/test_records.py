@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from logs import action, make_log
+from chainlogs import action, make_log
 
 from capsule import logdir, records
 from capsule.errors import CapsuleError

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from logs import action, make_log
+from chainlogs import action, make_log
 
 from capsule.cli import main
 from capsule.commands._lines import Lines, harmless

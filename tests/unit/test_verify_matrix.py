@@ -10,8 +10,8 @@ import copy
 
 import independent_verifier
 import pytest
+from chainlogs import Keys, make_log
 from forge import type_of
-from logs import Keys, make_log
 from probes import (
     FORMAT_PROBES,
     INCOMPLETE,
