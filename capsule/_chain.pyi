@@ -58,6 +58,9 @@ class Scanner:
     def fault(self) -> int:
         """Why `scan` returned BAD: a key of FAULTS."""
     def __init__(self, seq: int, head: bytes, limit: int) -> None: ...
+    def copy(self) -> Scanner:
+        """Another scanner in the same state."""
+
     def scan(self, buf: bytes, pos: int) -> int:
         """Check whole lines of `buf` from `pos` on.
 

@@ -293,6 +293,12 @@ cdef class Scanner:
             self.count_sum += j.count
         return OK
 
+    def copy(self):
+        cdef Scanner twin = Scanner(self.seq, self.head, self.limit)
+        twin.unsealed, twin.watch = self.unsealed, self.watch
+        twin.actions, twin.count_sum = self.actions, self.count_sum
+        return twin
+
     def scan(self, bytes buf not None, Py_ssize_t pos):
         cdef const uint8_t *base = <const uint8_t *> PyBytes_AS_STRING(buf)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(buf)

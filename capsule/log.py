@@ -63,7 +63,8 @@ class Logger:
     `target` is a path, created with O_EXCL, or a descriptor to write to (`--log-fd`).
     `clock_ns` is the clock of the time stamps and of `tick`. `rotate_bytes` begins a new
     file at the first checkpoint past that size (0: never; a path only). `guard` is the
-    directory whose Actions are signed at once (default: the log's own).
+    directory whose Actions are signed at once (default: the log's own). `on_checkpoint` gets
+    the line of each checkpoint and of the seal once it has reached the file.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Logger:
         self.public_key = self._key.public.hex()
         self._chain = Appender(0, chain.GENESIS)
         self._queue: list[bytes] = []  # chained, not yet in the file
+        self._unanchored: list[bytes] = []  # signatures that are not yet in the file
         self._queued_records = 0
         self._queued_since_ns = 0
         self._unsigned = 0
@@ -308,20 +310,18 @@ class Logger:
         next_key = following.public.hex()
         fields = {"time_ns": self._clock_ns(), **self.signed_extra, "next_key": next_key}
         opened = self._opened("checkpoint", fields)
-        line = self._sign("checkpoint", next_key.encode(), opened)
+        self._sign("checkpoint", next_key.encode(), opened)
         self._key.erase()
         self._key = following
         self._checkpoints += 1
-        if self._on_checkpoint is not None:
-            self._on_checkpoint(line)
 
-    def _sign(self, kind: str, next_key: bytes, opened: bytes) -> bytes:
+    def _sign(self, kind: str, next_key: bytes, opened: bytes) -> None:
         seal = chain.Seal(kind, self.run, self._chain.seq, self._chain.head, next_key)
         line, self._chain.head = chain.sign_line(seal, opened, self._key)
         self._chain.seq += 1
         self._enqueue(line, 1)
         self._unsigned = 0
-        return line
+        self._unanchored.append(line)
 
     def _cadence_due(self, now_ns: int) -> bool:
         # A clock that was set back counts as due: signing too often harms nothing.
@@ -339,6 +339,11 @@ class Logger:
         written = self._file.write(group)
         if sync or self._fsync == "always":
             self._file.sync()
+        # An anchor must never know a checkpoint that the file may not have.
+        while self._unanchored:
+            line = self._unanchored.pop(0)
+            if self._on_checkpoint is not None:
+                self._on_checkpoint(line)
         return written
 
     def _rotate(self) -> bytes:

@@ -62,7 +62,9 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was found. `authenticated_through`: the last seq that a good signature or pin covers."""
+    """What was found. `records` and `size_bytes` are those before the first bad record.
+
+    `authenticated_through`: the last seq that a good signature or pin covers."""
 
     verdict: Verdict
     bad: Bad | None
@@ -87,7 +89,7 @@ class Report:
         return self.start["key"] if self.start else None
 
 
-class _Fault(Exception):
+class Fault(Exception):
     """Why the record at hand is bad."""
 
 
@@ -103,7 +105,7 @@ class Verifier:
         self._scan = Scanner(0, chain.GENESIS, _NO_LIMIT)
         self._rest = b""
         self._offset = 0  # of _rest in its file
-        self._size = 0
+        self._before = 0  # bytes of the files before this one
         self._part = 0
         self._gaps = 0
         self._checkpoints = 0
@@ -123,7 +125,6 @@ class Verifier:
         """Check what `chunk` completes. Raises Unreadable for an unknown format version."""
         if self._bad is not None:
             return False
-        self._size += len(chunk)
         buf = self._rest + chunk if self._rest else chunk
         scan, pos = self._scan, 0
         while (stop := scan.scan(buf, pos)) != MORE:
@@ -135,7 +136,7 @@ class Verifier:
             before = self._authenticated
             try:
                 self._judge(scan.kind, line)
-            except _Fault as fault:
+            except Fault as fault:
                 self._authenticated = before
                 self._fail(scan.seq - 1, pos, str(fault))
                 return False
@@ -154,6 +155,7 @@ class Verifier:
             self._fail(self._scan.seq, 0, "is torn, though another file follows")
         if self._bad is None:
             self._part += 1
+            self._before += self._offset
             self._offset = 0
         return self._bad is None
 
@@ -169,12 +171,13 @@ class Verifier:
         if self._bad is None:
             self._check_pins()
         verdict = Verdict.INTACT if self._end is not None else Verdict.INCOMPLETE
+        good_bytes = self._bad.offset if self._bad else self._offset + len(self._rest)
         return Report(
             verdict=verdict if self._bad is None else Verdict.TAMPERED,
             bad=self._bad,
             authenticated_through=self._authenticated,
             records=self._scan.seq,
-            size_bytes=self._size,
+            size_bytes=self._before + good_bytes,
             torn_bytes=len(self._rest) if self._bad is None else 0,
             head=self._scan.head.decode() if self._scan.seq else "",
             pinned=bool(self._pins),
@@ -220,7 +223,7 @@ class Verifier:
 
     def _judge(self, kind: str, line: bytes) -> None:
         if self._end is not None:
-            raise _Fault("follows the end record, after which nothing may come")
+            raise Fault("follows the end record, after which nothing may come")
         if kind != "action":
             record: dict[str, Any] = json.loads(line)
             getattr(self, f"_on_{kind}")(record, line)
@@ -230,7 +233,7 @@ class Verifier:
     def _on_start(self, record: dict[str, Any], line: bytes) -> None:
         del line
         if not _whole(record.get("format")):
-            raise _Fault("has no format version")
+            raise Fault("has no format version")
         if record["format"] != chain.FORMAT:
             raise Unreadable(
                 f"the log has format version {record['format']}, this release reads "
@@ -238,19 +241,19 @@ class Verifier:
             )
         run, key, cadence = record.get("run"), record.get("key"), record.get("checkpoint")
         if not isinstance(run, str) or not chain.RUN_ID.fullmatch(run):
-            raise _Fault("has no run id")
+            raise Fault("has no run id")
         if not _is_hex(key):
-            raise _Fault("has no public key")
+            raise Fault("has no public key")
         if not isinstance(cadence, dict) or not _whole(cadence.get("records")):
-            raise _Fault("states no checkpoint cadence")
+            raise Fault("states no checkpoint cadence")
         if not 0 < cadence["records"] <= chain.MAX_CADENCE_RECORDS:
-            raise _Fault("allows itself too many unsigned records")
+            raise Fault("allows itself too many unsigned records")
         if self._start is None:
             self._start = record
             self._key = key.encode()
             self._scan.limit = cadence["records"]
             if self._pins.key is not None and key != self._pins.key:
-                raise _Fault(f"names the public key {key}, not the expected one")
+                raise Fault(f"names the public key {key}, not the expected one")
         else:
             self._go_on(record)
         self._scan.unsealed = 1
@@ -259,23 +262,23 @@ class Verifier:
         """A later file of a rotated log begins with a start record that continues the chain."""
         first = self._start or {}
         if not self._after_checkpoint:
-            raise _Fault("is a second start record")
+            raise Fault("is a second start record")
         if record["run"] != first["run"] or record["checkpoint"] != first["checkpoint"]:
-            raise _Fault("is a start record of another run")
+            raise Fault("is a start record of another run")
         if record["key"].encode() != self._key:
-            raise _Fault("names another public key than the checkpoint before it")
+            raise Fault("names another public key than the checkpoint before it")
 
     def _on_gap(self, record: dict[str, Any], line: bytes) -> None:
         del line
         count = record.get("count", "")
         if not (count is None or _whole(count)) or not isinstance(record.get("why"), str):
-            raise _Fault("is a gap that does not say how many and why")
+            raise Fault("is a gap that does not say how many and why")
         self._gaps += 1
 
     def _on_checkpoint(self, record: dict[str, Any], line: bytes) -> None:
         following = record.get("next_key")
         if not _is_hex(following):
-            raise _Fault("names no next key")
+            raise Fault("names no next key")
         self._check_signature("checkpoint", following.encode(), line)
         self._key = following.encode()
         self._checkpoints += 1
@@ -283,7 +286,7 @@ class Verifier:
     def _on_end(self, record: dict[str, Any], line: bytes) -> None:
         self._check_signature("end", chain.GENESIS, line)
         if record.get("complete") is not True:
-            raise _Fault("is an end that does not say complete")
+            raise Fault("is an end that does not say complete")
         counted = {
             "records": self._scan.seq,
             "actions": self._scan.actions,
@@ -295,7 +298,7 @@ class Verifier:
         for name, number in counted.items():
             said = totals.get(name) if isinstance(totals, dict) else None
             if said != number or not _whole(said):
-                raise _Fault(f"says {name} {said}, counted are {number}")
+                raise Fault(f"says {name} {said}, counted are {number}")
         self._end = record
 
     def _check_signature(self, kind: str, next_key: bytes, line: bytes) -> None:
@@ -303,12 +306,12 @@ class Verifier:
         prev, opened, part = rest[9:73], opened[: -chain.SIG_LEN], opened[-chain.SIG_LEN :]
         signature = re.fullmatch(rb',"sig":"([0-9a-f]{128})"', part)
         if not signature:
-            raise _Fault("carries no signature")
+            raise Fault("carries no signature")
         run = (self._start or {})["run"]
         message = chain.Seal(kind, run, self._scan.seq - 1, prev, next_key).message(opened)
         public = bytes.fromhex(self._key.decode())
         if not chain.signature_holds(public, bytes.fromhex(signature[1].decode()), message):
-            raise _Fault("carries a signature that does not hold")
+            raise Fault("carries a signature that does not hold")
         self._authenticated_before, self._authenticated = self._authenticated, self._scan.seq - 1
         self._scan.unsealed = 0
 
@@ -325,10 +328,10 @@ class Verifier:
         while self._heads and self._heads[0][0] == seq:
             _, head = self._heads.pop(0)
             if head != self._scan.head.decode():
-                raise _Fault("has another hash than the pinned one")
+                raise Fault("has another hash than the pinned one")
             self._authenticated = seq
         if seq == self._pins.records:
-            raise _Fault(f"is one too many: {self._pins.records} records are expected")
+            raise Fault(f"is one too many: {self._pins.records} records are expected")
         self._watch()
 
     def _check_pins(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from capsule import logdir, raw
 from capsule.commands import _lines
 from capsule.errors import CapsuleError, UsageError
 from capsule.records import open_log
+from capsule.segments import ManyVerifier, verify_file
 from capsule.verify import Pins, Report, Unreadable, Verdict, Verifier
 
 CHUNK = 1 << 20
@@ -59,15 +62,16 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     """Verify and report; the verdict's exit status."""
     pins = _pins(args)
-    if args.jobs < 0:
-        raise UsageError(f"--jobs {args.jobs}: give a number of processes, or 0 for every core")
-    verifier = Verifier(pins)
+    jobs = args.jobs if args.jobs else len(os.sched_getaffinity(0))
+    if jobs < 0:
+        raise UsageError(f"--jobs {jobs}: give a number of processes, or 0 for every core")
+    verifier = ManyVerifier(pins)
     try:
         if args.log == "-":
             name, report = "-", _verify_stdin(verifier)
         else:
             path = logdir.find_run(args.log, logdir.log_dir(args.log_dir))
-            name, report = str(path), _verify_files(verifier, path, args.jobs)
+            name, report = str(path), _verify_files(verifier, path, jobs)
     except Unreadable as error:
         raise CapsuleError(str(error)) from None
     if args.json:
@@ -119,26 +123,34 @@ def _verify_stdin(verifier: Verifier) -> Report:
     return verifier.finish()
 
 
-def _verify_files(verifier: Verifier, path: Path, jobs: int) -> Report:
+def _verify_files(verifier: ManyVerifier, path: Path, jobs: int) -> Report:
     files = logdir.parts(path)
     progress = Progress(sum(file.stat().st_size for file in files))
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(progress.clear)
+        pool = stack.enter_context(ProcessPoolExecutor(jobs)) if jobs > 1 else None
         for part, file in enumerate(files):
             if part and not verifier.next_part():
                 break
-            fd = open_log(file)
-            try:
-                while chunk := _read(fd, file):
-                    if not verifier.feed(chunk):
-                        break
-                    progress.add(len(chunk))
-            finally:
-                os.close(fd)
-    finally:
-        progress.clear()
+            if pool is not None and file.is_file():
+                verifier = verify_file(verifier, file, pool, jobs, progress.add)
+            elif not _feed_file(verifier, file, progress):
+                break
     if (gone := logdir.missing_part(files)) is not None:
         verifier.missing_part(gone)
     return verifier.finish()
+
+
+def _feed_file(verifier: Verifier, path: Path, progress: Progress) -> bool:
+    fd = open_log(path)
+    try:
+        while chunk := _read(fd, path):
+            if not verifier.feed(chunk):
+                return False
+            progress.add(len(chunk))
+    finally:
+        os.close(fd)
+    return True
 
 
 def _read(fd: int, path: Path) -> bytes:

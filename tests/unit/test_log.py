@@ -259,6 +259,7 @@ def test_each_checkpoint_is_handed_to_the_anchor(tmp_path: Path) -> None:
     anchored: list[bytes] = []
     log = Logger(tmp_path / "r.jsonl", {"run": "r"}, on_checkpoint=anchored.append)
     log.feed(body("proc.exec"))
-    log.abandon()
     assert types(b"".join(anchored)) == ["checkpoint"]
     assert logdir.log_path(tmp_path, "r").read_bytes().endswith(anchored[0])
+    log.close({})
+    assert types(b"".join(anchored)) == ["checkpoint", "end"]
