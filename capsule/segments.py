@@ -23,7 +23,7 @@ from capsule.records import open_log
 from capsule.verify import Fault, Verifier
 
 SEGMENT = 8 << 20
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 _FIRST = re.compile(rb'\{"seq":(0|[1-9][0-9]{0,18}),"type":"')
 _PREV = re.compile(rb',"prev":"([0-9a-f]{64})","hash":"[0-9a-f]{64}"\}$')
 

@@ -20,7 +20,7 @@ from capsule.records import open_log
 from capsule.segments import ManyVerifier, verify_file
 from capsule.verify import Pins, Report, Unreadable, Verdict, Verifier
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 _HEX64 = re.compile(r"[0-9a-fA-F]{64}")
 UNPINNED = (
     "no pin was given: whoever can write this file could have replaced all of it with fresh keys,\n"
@@ -167,7 +167,7 @@ class Progress:
         self._total = total_bytes
         self._done = 0
         self._began = self._shown = time.monotonic()
-        self._on = sys.stderr.isatty() and total_bytes > 16 * CHUNK
+        self._on = sys.stderr.isatty() and total_bytes > 64 * CHUNK
 
     def add(self, size_bytes: int) -> None:
         """Count `size_bytes` as read; redraw at most ten times a second."""

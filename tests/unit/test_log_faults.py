@@ -211,8 +211,10 @@ def test_a_tmpfs_of_1_mib(tmp_path: Path, who: str) -> None:
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.stdout.splitlines() == [
-        f"cannot write the log {where}/r.jsonl: No space left on device; "
-        "free space, or name another place with --log-dir",
+        (
+            f"cannot write the log {where}/r.jsonl: No space left on device; "
+            "free space, or name another place with --log-dir"
+        ),
         "True INCOMPLETE",
         "INTACT True True",
     ], done.stderr
