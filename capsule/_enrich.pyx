@@ -151,6 +151,7 @@ cdef class FactLoop(TargetFinder):
                         if task is None:
                             self.rules.hold(e.pid, e.line, self._cut(e, heap, spans),
                                             e.kind == KIND_EXIT or e.kind == KIND_KILLED)
+                            self._drain_ready()
                             continue
                     else:
                         task = <Task>found

@@ -192,7 +192,7 @@ class FactFlag(enum.IntFlag):
 
 DETAIL_FIELD = struct.Struct("<BBI")  # index into DETAIL_KEYS, type, length of the value
 DETAIL_KEYS = (
-    "path", "to", "argv", "argv_cut", "cwd", "root", "parent", "ppid", "interpreter", "hash",
+    "path", "to", "argv", "argv_cut", "cwd", "root", "parent", "ppid", "interpreter", "blake3",
     "child", "child_pid", "tid", "flags", "status", "signal", "core", "sender", "code", "family",
     "redacted", "call", "text", "local", "unseen", "ns_pid", "fds", "cgroup", "namespaces",
     "started_ns",

@@ -93,16 +93,29 @@ class Identity:
             if len(alive) == 1 and alive[0].tasks:
                 return next(iter(alive[0].tasks.values()))
             return self._appear(None, None)
-        if self.reader is not None and self.lineage.expected:
-            facts = self.reader.facts(pid)
-            if facts is not None and (task := self._match_expected(pid, facts.ns_pid)):
-                return task
         return None
 
     def hold(self, pid: int, line: int, batch: bytes, ended: bool) -> None:
         """Keep an event of a pid that has not been announced."""
-        self.lineage.hold(pid, line, self.loop.mark, batch, ended)
+        life = self.lineage.hold(pid, line, self.loop.mark, batch, ended)
+        if self.lineage.expected:
+            self._try_expected(life)
         self._plan_expiry()
+
+    def _try_expected(self, life: Life) -> None:
+        """See whether a held pid is a child whose clone returned a pid of another namespace."""
+        if life.asked == self.lineage.births_abroad:
+            return
+        life.asked = self.lineage.births_abroad
+        facts = self.reader.facts(life.pid) if self.reader is not None else None
+        if facts is not None and facts.ns_pid is not None:
+            found = self._match_expected(life.pid, facts.ns_pid)
+        elif len(self.lineage.waiting) == len(self.lineage.expected) == 1:
+            found = self._match_expected(life.pid, None)
+        else:
+            return
+        if found is not None:
+            self._replay(life.pid)
 
     def _plan_expiry(self) -> None:
         waiting = self.lineage.waiting

@@ -12,6 +12,9 @@ from capsule.lineage import Process
 from capsule.procfs import ProcessFacts
 from capsule.targets import NOTHING, Fields, Targets, pid_in
 
+EXPECTED_LIMIT = 1024
+"""Children of other pid namespaces whose first line is waited for."""
+
 _FLAGS = re.compile(rb"flags=([A-Za-z0-9_|]+)")
 _STATUS = re.compile(rb"exited with (-?\d+)")
 _SIGNAL = re.compile(rb"(?:killed by|stopped by|---) (SIG\w+|\d+)")
@@ -149,12 +152,21 @@ class LifeRules(Targets, Identity):
     ) -> None:
         """A clone inside a pid namespace: its value is not the pid that strace will print."""
         child = self.lineage.child_of(task, None, flags)
+        if len(self.lineage.expected) >= EXPECTED_LIMIT:
+            lost, _ = self.lineage.expected.popleft()
+            if not lost.process.tasks:
+                self.lineage.processes.pop(lost.proc, None)
+                self.loop.process_gone(lost.proc)
         self.lineage.expected.append((child, number))
+        self.lineage.births_abroad += 1
         if kind == "proc.spawn":
             fields = [("child", child.proc), *fields]
         self._emit(call, kind, task, NOTHING, [*fields, ("ns_pid", number)])
         if kind == "proc.spawn":
             self._announce(child.process)
+        for life in list(self.lineage.waiting.values())[:64]:
+            if life.line > call.line:  # a child's first line comes after its clone began
+                self._try_expected(life)
 
     def _exec(self, call: Call, task: Task) -> bool:
         process: Process = task.process
@@ -202,7 +214,7 @@ class LifeRules(Targets, Identity):
                 if program.interpreter is not None:
                     fields.append(("interpreter", program.interpreter))
                 if program.hash is not None:
-                    fields.append(("hash", program.hash))
+                    fields.append(("blake3", program.hash))
             process.exe = target.text
         if hidden:
             fields.append(("redacted", hidden))

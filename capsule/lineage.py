@@ -49,6 +49,7 @@ class Life:
     deadline_ns: int
     batches: list[bytes] = field(default_factory=list)
     ended: bool = False
+    asked: int = -1  # `births_abroad` when it was last looked for among those expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class Lineage:
         self.held_events = 0
         self.last_proc = 0
         self.expected: deque[tuple[Task, int]] = deque()  # children known by another pid
+        self.births_abroad = 0  # how many were ever expected
         self.counts = {
             "processes": 0, "threads": 0, "execs": 0, "unannounced": 0, "held": 0,
             "pid_reused": 0, "end_unseen": 0,
@@ -152,8 +154,8 @@ class Lineage:
 
     # -- pids that nobody has announced ----------------------------------------------------
 
-    def hold(self, pid: int, line: int, now_ns: int, batch: bytes, ended: bool) -> None:
-        """Keep one event of an unannounced pid."""
+    def hold(self, pid: int, line: int, now_ns: int, batch: bytes, ended: bool) -> Life:
+        """Keep one event of an unannounced pid; return the life it belongs to."""
         lives = self.lives.setdefault(pid, deque())
         if not lives or lives[-1].ended:
             lives.append(Life(pid, line, now_ns + self.holding.wait_ns))
@@ -162,6 +164,7 @@ class Lineage:
         lives[-1].batches.append(batch)
         lives[-1].ended = ended
         self.held_events += 1
+        return lives[-1]
 
     def release(self, pid: int) -> Life | None:
         """Return the oldest life held for `pid`, which is now explained."""

@@ -33,6 +33,7 @@ class Plan:
     `source` is the descriptor to read strace text from. `start` is the log's first record.
     `live`: the text comes from an strace of ours, which `trace` the supervisor announces;
     `gated`: its first lines are the launch gate's. `keep_raw`: store the text beside the log.
+    `rules`: files of tag rules. `redact`: hide secrets in argv. `hash_exe`: hash each program.
     """
 
     source: int
@@ -42,6 +43,9 @@ class Plan:
     gated: bool = False
     keep_raw: bool = False
     fsync: Literal["always", "checkpoint", "never"] = "checkpoint"
+    rules: tuple[str, ...] = ()
+    redact: bool = True
+    hash_exe: bool = False
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
@@ -81,19 +85,22 @@ def _enricher(shell: wire.Shell, plan: Plan) -> None:
 
     shell.join()
     if not plan.live:
-        shell.run_stage(Enricher(), live=False)
+        shell.run_stage(Enricher(redact=plan.redact), live=False)
         return
     # The root process is still at its gate, so that /proc tells all of it.
-    enricher = Enricher(shell.wait_told("root"), PsutilReader())
+    reader = PsutilReader(plan.hash_exe)
+    enricher = Enricher(shell.wait_told("root"), reader, redact=plan.redact)
     shell.seat.control.send(rooted=True)
     shell.run_stage(enricher, live=True)
 
 
 def _aggregator(shell: wire.Shell, plan: Plan) -> None:
     from capsule.aggregate import Aggregator
+    from capsule.tags import load_rules
 
+    aggregator = Aggregator(load_rules(plan.rules))
     shell.join()
-    shell.run_stage(Aggregator(), live=plan.live)
+    shell.run_stage(aggregator, live=plan.live)
 
 
 def _logger(shell: wire.Shell, plan: Plan) -> None:

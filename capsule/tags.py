@@ -25,6 +25,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
@@ -234,7 +235,7 @@ def shipped_rules() -> tuple[Rule, ...]:
     return parse_rules(text, "rules.toml")
 
 
-def load_rules(paths: list[str]) -> tuple[Rule, ...]:
+def load_rules(paths: Iterable[str]) -> tuple[Rule, ...]:
     """Return the shipped rules and those of the files. UsageError if one cannot be used."""
     rules = shipped_rules()
     for path in paths:

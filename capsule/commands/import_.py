@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from capsule.commands.trace import add_log_options, finish
+from capsule.commands.trace import add_log_options, finish, told
 from capsule.errors import CapsuleError
 from capsule.logdir import log_dir, new_run_id, open_log_dir
 from capsule.pipeline import Pipeline, Plan
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
         live=False,
         fsync=args.fsync,
         keep_raw=args.keep_raw,
+        **told(args),
     )
     outcome = Supervisor(Pipeline(plan), signals).run()
     finish(args, outcome, plan.log_path)

@@ -8,6 +8,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from capsule.commands import _finish
 from capsule.errors import CapsuleError, TraceFailed, UsageError
@@ -44,6 +45,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
     parser.add_argument("--summary", metavar="FILE", help="write the summary to FILE as JSON")
+    parser.add_argument(
+        "--hash-exe", action="store_true", help="record the BLAKE3 of every program that is run"
+    )
     add_log_options(parser)
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
     parser.set_defaults(run=run)
@@ -63,6 +67,28 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="store strace's own lines too, compressed, for `capsule show`",
     )
+    parser.add_argument(
+        "--rules",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="more tag rules (TOML; docs/actions.md), repeatable",
+    )
+    parser.add_argument(
+        "--no-redact",
+        action="store_true",
+        help="record secrets in command lines as they are, not as [redacted]",
+    )
+
+
+def told(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_log_options` tells the stages. UsageError if a rule file cannot be used."""
+    rules = tuple(os.path.abspath(path) for path in args.rules)
+    if rules:
+        from capsule.tags import load_rules
+
+        load_rules(rules)
+    return {"rules": rules, "redact": not args.no_redact}
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,6 +125,8 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         gated=command is not None,
         fsync=args.fsync,
         keep_raw=args.keep_raw,
+        hash_exe=args.hash_exe,
+        **told(args),
     )
     outcome = TracedRun(
         Pipeline(plan),
