@@ -130,7 +130,7 @@ def _yama() -> Finding:
         scope = int(Path("/proc/sys/kernel/yama/ptrace_scope").read_text())
     except OSError:
         return Finding("yama", "ok", "no ptrace restrictions by Yama")
-    if scope == 0 or os.geteuid() == 0 and scope < 3:
+    if scope == 0 or (os.geteuid() == 0 and scope < 3):
         return Finding("yama", "ok", f"ptrace_scope {scope}")
     if scope == 1:
         return Finding("yama", "ok", "ptrace_scope 1: commands can be traced; -p needs root")

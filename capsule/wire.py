@@ -268,7 +268,7 @@ class Shell:
                     self._send_marks(stage)
                 continue
             lag_s = last_sent_s + GATHER_S - time.monotonic()
-            if 0 < lag_s and len(chunk) < CHUNK_BYTES:
+            if lag_s > 0 and len(chunk) < CHUNK_BYTES:
                 time.sleep(lag_s)
             chunk = os.read(fd, CHUNK_BYTES)
             if not chunk:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from forge import Lines, edited, rechained, resealed, swapped, type_of
 from chainlogs import Keys, KnownKey, action
+from forge import Lines, edited, rechained, resealed, swapped, type_of
 
 from capsule.chain import GENESIS
 from capsule.verify import Pins
