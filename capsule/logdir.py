@@ -68,8 +68,10 @@ def _check(path: Path) -> None:
 
 
 def new_run_id() -> str:
-    """A name for a run: UTC second, which sorts, and 48 random bits."""
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(6)}"
+    """A name for a run: UTC to the millisecond, which sorts, and 48 random bits."""
+    seconds, ns = divmod(time.time_ns(), 10**9)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+    return f"{stamp}{ns // 10**6:03d}Z-{secrets.token_hex(6)}"
 
 
 def log_path(directory: Path, run: str, part: int = 0) -> Path:
