@@ -11,6 +11,7 @@ cdef class Text:
 cdef class Proc:
     cdef uint32_t number
     cdef int64_t uid
+    cdef int64_t pid
     cdef bytes json
     cdef dict pending
 

@@ -27,5 +27,7 @@ class ActionLoop:
         """Return the Actions whose windows are over at `now_ns`."""
     def next_tick_ns(self) -> int | None:
         """Return when the oldest window is over; None when none is open, or time is not known."""
+    def alive(self, most: int) -> list[int]:
+        """Return the pids of processes whose end has not been seen, at most `most` of them."""
     def finish(self) -> bytes:
         """Return every Action still pending."""

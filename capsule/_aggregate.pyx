@@ -48,7 +48,7 @@ cdef class ActionLoop(ActionWriter):
         super().__init__(rules, kinds, immediate, tagged, summed)
         self.exit_call = kinds.index("sys.exit")
         self.procs, self.texts, self.base = {}, [], 1
-        nobody.json, nobody.pending, nobody.uid = b"", {}, -1
+        nobody.json, nobody.pending, nobody.uid, nobody.pid = b"", {}, -1, -1
         self.procs[0] = nobody
 
     def feed(self, batch):
@@ -75,6 +75,17 @@ cdef class ActionLoop(ActionWriter):
         """Return every Action still pending."""
         self._flush_all()
         return self.take()
+
+    def alive(self, most):
+        """Return the pids of processes whose end has not been seen, at most `most` of them."""
+        cdef Proc proc
+        found = []
+        for proc in self.procs.values():
+            if proc.pid >= 0:
+                found.append(proc.pid)
+                if len(found) == most:
+                    break
+        return found
 
     # -- rows ------------------------------------------------------------------------------
 
@@ -135,7 +146,7 @@ cdef class ActionLoop(ActionWriter):
             return 0
         if proc is None:
             proc = self._introduce(row.proc)
-        proc.uid = row.ts_ns
+        proc.uid, proc.pid = row.ts_ns, row.amount
         json = b',"proc":%d' % row.proc
         if row.amount >= 0:
             json += b',"pid":%d' % row.amount
@@ -149,6 +160,7 @@ cdef class ActionLoop(ActionWriter):
     cdef Proc _introduce(self, uint32_t number):
         cdef Proc proc = Proc.__new__(Proc)
         proc.number, proc.pending, proc.uid, proc.json = number, {}, -1, b',"proc":%d' % number
+        proc.pid = -1
         self.procs[number] = proc
         self.processes += 1
         return proc

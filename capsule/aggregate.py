@@ -81,6 +81,7 @@ class Aggregator:
             "files_written": {"count": len(self._written), "paths": self._written.shown()},
             "hosts": {"count": len(self._hosts), "addresses": self._hosts.shown()},
             "tags": dict(sorted(self._tag_counts.items())),
+            "alive": self._loop.alive(SHOWN),
             "root_exit": self._root_exit,
             "root_exec_errno": self._root_exec_errno,
         }

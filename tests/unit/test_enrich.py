@@ -166,6 +166,7 @@ def test_end_of_the_root_and_who_is_still_alive() -> None:
     root_exit = done.aggregator.summary()["root_exit"]
     assert (root_exit["signal"], root_exit["core"]) == ("SIGSEGV", True)
     assert done.enricher.alive() == [11]
+    assert done.aggregator.summary()["alive"] == [11]
 
 
 def test_exec_that_never_worked_says_why() -> None:

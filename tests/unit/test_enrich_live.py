@@ -1,0 +1,151 @@
+"""What a running trace asks of /proc, with a reader that is a dict."""
+
+from __future__ import annotations
+
+from capsule.enrich import Enricher
+from capsule.procfs import ProcessFacts, Program
+from tests.unit.stages import Run, stamped
+
+START = 1_700_000_000_000_000_000
+SECOND = 10**9
+
+
+class FakeReader:
+    """Answers from a dict; what is not in it has gone."""
+
+    def __init__(self, *known: ProcessFacts, programs: dict[bytes, Program] | None = None) -> None:
+        self.known = {facts.pid: facts for facts in known}
+        self.programs = programs or {}
+        self.asked: list[int] = []
+
+    def facts(self, pid: int) -> ProcessFacts | None:
+        self.asked.append(pid)
+        return self.known.get(pid)
+
+    def program(self, pid: int, path: bytes) -> Program:
+        return self.programs.get(path, Program())
+
+    def counters(self) -> dict[str, int]:
+        return {"asked": len(self.asked)}
+
+
+ROOT = ProcessFacts(pid=10, tgid=10, ppid=3, uid=1000, euid=1000, gid=7, egid=7, exe=b"/bin/gate",
+                    argv=(b"gate",), cwd=b"/home/a", cgroup=b"0::/x", started_ns=5)  # fmt: skip
+
+
+def test_root_is_read_once_before_its_first_line() -> None:
+    reader = FakeReader(ROOT)
+    done = Run(enricher=Enricher(10, reader))
+    done.feed(stamped("""
+        10 execve("/bin/sh", ["sh"], 0x1 /* 2 vars */) = 0
+        10 mkdir("x", 0777) = 0
+    """))  # fmt: skip
+    done.finish()
+    execed, made = done.actions()
+    assert (execed["cwd"], execed["uid"], execed["ppid"]) == ("/home/a", 1000, 3)
+    assert (execed["cgroup"], execed["started_ns"]) == ("0::/x", 5)
+    assert made["target"] == "/home/a/x"
+    assert reader.asked == [10]
+
+
+def test_unannounced_pid_is_asked_for_after_50_ms() -> None:
+    stray = ProcessFacts(pid=77, tgid=77, ppid=10, euid=0, exe=b"/bin/stray", cwd=b"/srv")
+    reader = FakeReader(ROOT, stray)
+    done = Run(enricher=Enricher(10, reader))
+    assert done.feed(stamped('77 rmdir("x") = 0', start_ns=START)) == []
+    due = done.enricher.next_tick_ns()
+    assert due == START + 50_000_000
+    assert done.enricher.tick(due - 1) == b""
+    done.aggregator.feed(done.enricher.tick(due))
+    done.finish()
+    assert done.enricher.counters()["unannounced"] == 1
+    assert done.enricher.next_tick_ns() is None
+    assert reader.asked == [10, 77]
+
+
+def test_unannounced_pid_inherits_from_the_parent_that_proc_names() -> None:
+    stray = ProcessFacts(pid=77, tgid=77, ppid=10, exe=b"/bin/stray")
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, stray)))
+    done.feed(stamped('77 rmdir("x") = 0\n77 execve("/bin/t", ["t"], 0x1) = 0'))
+    done.finish()
+    removed, execed = done.actions()
+    assert (removed["target"], removed["exe"]) == ("/home/a/x", "/bin/stray")
+    assert (execed["parent"], execed["ppid"], execed["unseen"]) == (1, 10, True)
+
+
+def test_unannounced_thread_joins_its_process() -> None:
+    thread = ProcessFacts(pid=78, tgid=10)
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, thread)))
+    done.feed(stamped("78 getpid() = 10"))
+    done.finish()
+    assert [action["proc"] for action in done.actions()] == [1]
+
+
+def test_thread_of_a_process_attached_to_shows_its_process() -> None:
+    thread = ProcessFacts(pid=91, tgid=90, ppid=1, euid=5, exe=b"/bin/server", cwd=b"/srv")
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, thread)))
+    done.feed(stamped("91 getpid() = 90\n90 getpid() = 90\n90 +++ exited with 0 +++"))
+    done.finish()
+    found = done.actions()
+    assert {action["proc"] for action in found} == {2}
+    assert {action["pid"] for action in found} == {90}
+    assert found[0]["exe"] == "/bin/server"
+
+
+def test_pid_that_has_gone_is_a_process_of_its_own() -> None:
+    done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    done.feed(stamped('77 execve("/bin/t", ["t"], 0x1) = 0\n77 +++ exited with 0 +++'))
+    done.finish()
+    execed, ended = done.actions()
+    assert (execed["proc"], ended["proc"], execed["unseen"]) == (2, 2, True)
+    assert "parent" not in execed
+
+
+def test_clone_that_returns_late_names_the_parent_all_the_same() -> None:
+    done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    done.feed(stamped('77 mkdir("/x", 0777) = 0', start_ns=START))
+    done.feed(stamped("10 getpid() = 10", start_ns=START + SECOND))
+    done.feed(stamped("10 vfork() = 77", start_ns=START + SECOND + 1000))
+    done.feed(stamped('77 execve("/bin/t", ["t"], 0x1) = 0', start_ns=START + SECOND + 2000))
+    done.finish()
+    execed = done.actions()[-1]
+    assert (execed["proc"], execed["parent"], execed["cwd"]) == (2, 1, "/home/a")
+    assert "unseen" not in execed
+
+
+def test_child_in_a_pid_namespace_is_found_by_the_pid_it_has_there() -> None:
+    first = ProcessFacts(pid=77, tgid=77, ppid=11, ns_pid=3)
+    second = ProcessFacts(pid=78, tgid=78, ppid=11, ns_pid=2)
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, first, second)))
+    done.feed(stamped("""
+        10 unshare(CLONE_NEWPID) = 0
+        10 clone(child_stack=NULL, flags=SIGCHLD) = 11
+        77 execve("/bin/a", ["a"], 0x1) = 0
+        78 execve("/bin/b", ["b"], 0x1) = 0
+        11 clone(child_stack=NULL, flags=SIGCHLD) = 2
+        11 clone(child_stack=NULL, flags=SIGCHLD) = 3
+        77 +++ exited with 0 +++
+        78 +++ exited with 0 +++
+    """))  # fmt: skip
+    done.finish()
+    spawned = {a["ns_pid"]: a["child"] for a in done.actions() if "ns_pid" in a}
+    execs = {a["pid"]: a["proc"] for a in done.actions() if a["kind"] == "proc.exec"}
+    assert execs == {77: spawned[3], 78: spawned[2]}
+
+
+def test_interpreter_and_hash_come_from_the_reader() -> None:
+    programs = {b"/bin/t": Program(interpreter=b"/bin/sh -e", hash=b"ab12")}
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, programs=programs)))
+    done.feed('10 execve("/bin/t", ["t"], 0x1) = 0\n')
+    (execed,) = done.actions()
+    assert (execed["interpreter"], execed["blake3"]) == ("/bin/sh -e", "ab12")
+
+
+def test_many_unannounced_pids_do_not_pile_up() -> None:
+    done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    done.feed("10 getpid() = 10\n")
+    for pid in range(1000, 11000):
+        done.feed(f"{pid} getppid() = 1\n")
+        assert done.enricher.counters()["held_now"] <= 4096
+    done.finish()
+    assert done.enricher.counters()["unannounced"] == 10_000
