@@ -22,8 +22,17 @@ modules = [
     "_parse",
 ]
 
+# Not a module of Python's: a library that strace is given with LD_PRELOAD.
+guard = Extension(
+    "capsule._tracer_guard",
+    ["capsule/_tracer_guard.c"],
+    extra_compile_args=["-O2"],
+    libraries=["pthread", "dl"],
+)
+
 setup(
-    ext_modules=cythonize(
+    ext_modules=[guard]
+    + cythonize(
         [
             Extension(f"capsule.{name}", [f"capsule/{name}.pyx"], extra_compile_args=["-O3"])
             for name in modules

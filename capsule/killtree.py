@@ -1,6 +1,7 @@
 """Killing a whole tree of tracees: used when anything that watches them has died.
 
-strace fails open: when it dies, or when its reader does, the target would run on unseen.
+What strace traces dies with strace, in one step of the kernel's (`_tracer_guard.c`). The rounds
+here are for the rest: what ran untraced, and a strace that does not take the guard.
 """
 
 from __future__ import annotations
@@ -8,30 +9,43 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 DEADLINE_S = 10.0
 
 
-def _relatives() -> dict[int, tuple[int, int, str]]:
-    """pid → (parent, tracer, state letter) of every process that /proc shows (proc(5))."""
+@dataclass(frozen=True, slots=True)
+class _Relative:
+    """One process as /proc/<pid>/status has it (proc(5))."""
+
+    parent: int
+    tracer: int
+    group: int
+    state: str
+
+
+def _relatives() -> dict[int, _Relative]:
+    """Every process that /proc shows, by pid."""
     found = {}
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
             continue
-        parent = tracer = 0
+        parent = tracer = group = 0
         state = "X"
         with suppress(OSError):
-            for line in Path(entry.path, "status").read_bytes().split(b"\n", 16):
+            for line in Path("/proc", name, "status").read_bytes().split(b"\n", 20):
                 if line.startswith(b"PPid:"):
                     parent = int(line[5:])
                 elif line.startswith(b"TracerPid:"):
                     tracer = int(line[10:])
+                elif line.startswith(b"NSpgid:"):
+                    group = int(line[7:].split()[0])
                 elif line.startswith(b"State:"):
                     state = line[6:].strip()[:1].decode()
-            found[int(entry.name)] = (parent, tracer, state)
+            found[int(name)] = _Relative(parent, tracer, group, state)
     return found
 
 
@@ -41,11 +55,19 @@ def find_tree(roots: Collection[int], tracer: int | None, spare: Collection[int]
     `spare` and their descendants are left out, and so are the roots that are in it; zombies
     count as dead.
     """
-    relatives = _relatives()
+    return _tree(_relatives(), roots, tracer, spare)
+
+
+def _tree(
+    relatives: dict[int, _Relative],
+    roots: Collection[int],
+    tracer: int | None,
+    spare: Collection[int],
+) -> set[int]:
     children: dict[int, list[int]] = {}
-    for pid, (parent, _, _) in relatives.items():
-        children.setdefault(parent, []).append(pid)
-    frontier = [pid for pid, (_, by, _) in relatives.items() if tracer is not None and by == tracer]
+    for pid, relative in relatives.items():
+        children.setdefault(relative.parent, []).append(pid)
+    frontier = [pid for pid, of in relatives.items() if tracer is not None and of.tracer == tracer]
     frontier += roots
     seen: set[int] = set()
     while frontier:
@@ -54,22 +76,80 @@ def find_tree(roots: Collection[int], tracer: int | None, spare: Collection[int]
             continue
         seen.add(pid)
         frontier += [child for child in children.get(pid, ()) if child not in spare]
-    return {p for p in seen if p not in spare and p in relatives and relatives[p][2] not in "ZX"}
+    return {
+        p for p in seen if p not in spare and p in relatives and relatives[p].state not in "ZX"
+    }
 
 
-def kill_tree(roots: Collection[int], tracer: int | None, spare: Collection[int]) -> bool:
+def kill_tree(
+    roots: Collection[int],
+    tracer: int | None,
+    spare: Collection[int],
+    *,
+    guarded: bool = False,
+    reap: Callable[[], None] = lambda: None,
+) -> bool:
     """SIGKILL the tree until nothing of it lives. Returns False if something outlived 10 s.
 
-    Each round first stops what it found, so that a fork bomb cannot outrun the rounds.
+    A `guarded` tracer, a strace of ours, goes first and takes its tracees along. Each round then
+    kills the groups that hold nobody else (which no fork can escape from, kill(2)), stops the
+    rest so that a fork bomb cannot outrun the rounds, and kills it. `reap` is called between
+    rounds to collect dead children.
     """
     deadline_s = time.monotonic() + DEADLINE_S
+    pause_s = 0.0
+    if guarded and tracer is not None:
+        _send(tracer, signal.SIGKILL)
     while time.monotonic() < deadline_s:
-        tree = find_tree(roots, tracer, spare)
+        relatives = _relatives()
+        tree = _tree(relatives, roots, tracer, spare)
         if not tree:
-            return True
+            reap()
+            # What a dying parent has left behind is ours by now, if it is there at all.
+            if not find_tree(roots, tracer, spare):
+                return True
+            continue
+        for group in _whole_groups(relatives, tree):
+            _send(-group, signal.SIGKILL)
         for signo in (signal.SIGSTOP, signal.SIGKILL):
             for pid in tree:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signo)
-        time.sleep(0.002)
+                _send(pid, signo)
+        if os.getpid() in roots:
+            _chase(set(spare))
+        reap()
+        time.sleep(pause_s)
+        pause_s = min(pause_s + 0.0005, 0.005)
     return not find_tree(roots, tracer, spare)
+
+
+def _send(pid: int, signo: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signo)
+
+
+def _whole_groups(relatives: dict[int, _Relative], tree: set[int]) -> set[int]:
+    """The process groups of the tree in which nobody but the tree is."""
+    others = {of.group for pid, of in relatives.items() if pid not in tree and of.state not in "ZX"}
+    return {relatives[pid].group for pid in tree} - others - {0, 1, os.getpgrp()}
+
+
+def _chase(spare: set[int], turns: int = 200) -> None:
+    """Kill our own new children as they appear.
+
+    A program that does nothing but fork and end is gone before a scan of /proc is over, but
+    each heir of it becomes our child (PR_SET_CHILD_SUBREAPER), and those are listed quickly.
+    """
+    path = f"/proc/self/task/{os.getpid()}/children"
+    known: set[int] = set()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            for _ in range(turns):
+                fresh = {int(pid) for pid in os.pread(file.fileno(), 1 << 16, 0).split()}
+                fresh -= spare | known
+                if not fresh:
+                    return
+                for pid in fresh:
+                    _send(pid, signal.SIGKILL)
+                known |= fresh
+    except OSError:
+        return  # a kernel without CONFIG_PROC_CHILDREN

@@ -62,7 +62,7 @@ def _tracer(shell: wire.Shell, plan: Plan) -> None:
     def kill_tracees() -> None:
         told = shell.told.get("go")
         if told and told["kill"]:
-            kill_tree([told["target"]], told["strace"], ())
+            kill_tree([told["target"]], told["strace"], (), guarded=told["guarded"])
 
     shell.on_orphaned = kill_tracees
     if shell.wait_told("go"):

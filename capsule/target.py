@@ -26,7 +26,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from capsule._linux import gate_exec, set_child_subreaper
+from capsule._linux import gate_exec, set_child_subreaper, set_dumpable
 from capsule.errors import TraceFailed
 from capsule.killtree import find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
@@ -36,6 +36,10 @@ from capsule.trace import PIPE_BYTES, Strace, strace_argv, strace_env
 JOB_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 ATTACH_TIMEOUT_S = 30.0
+
+STRACE_OUTPUT = 3
+"""The descriptor of the trace pipe in strace. The target has no way to it: strace attaches, so
+the target inherits nothing of it, and cannot look into it (`_tracer_guard.c`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,15 @@ class TracedRun(Supervisor):
         self._strace_pid: int | None = None
         self._strace_status: int | None = None
         self._strace_stderr = -1
+        self._guarded = False
         self._let_go = False
         self._ended = False
         self._job_group = os.getpgrp()
 
     def run(self) -> Outcome:
         set_child_subreaper()
+        # Who is of the same user cannot read, ptrace or borrow descriptors from us (prctl(2)).
+        set_dumpable(False)
         self.start()
         try:
             self._launch()
@@ -130,8 +137,14 @@ class TracedRun(Supervisor):
         self._start_strace(roots)
         self.pipeline.set_root(roots[0])
         self._await_tracing(gate)
+        self._guarded = bool(fcntl.fcntl(self._trace_write, fcntl.F_GETFL) & os.O_APPEND)
         self._close_trace_pipe()
-        go = {"target": roots[0], "strace": self._strace_pid, "kill": self.command is not None}
+        go = {
+            "target": roots[0],
+            "strace": self._strace_pid,
+            "guarded": self._guarded,
+            "kill": self.command is not None,
+        }
         self.pipeline.tell("tracer", go=go)
         if gate >= 0:
             os.write(gate, b"G")
@@ -144,6 +157,7 @@ class TracedRun(Supervisor):
         pid = os.fork()
         if pid == 0:
             try:
+                set_dumpable(True)  # else strace could not attach
                 os.close(gate_write)
                 gate_exec(
                     gate_read,
@@ -171,13 +185,17 @@ class TracedRun(Supervisor):
 
     def _start_strace(self, roots: Sequence[int]) -> None:
         detachable = self.command is None or self.detach_on_exit
-        output = f"/proc/{os.getpid()}/fd/{self._trace_write}"
+        output = f"/proc/self/fd/{STRACE_OUTPUT}"
+        guard = f"{'' if self.command is None else 'k'}{STRACE_OUTPUT}"
         self._strace_stderr = os.memfd_create("strace-stderr")
         self._strace_pid = os.posix_spawn(
             self.strace.path,
             strace_argv(self.strace, output, roots, detachable=detachable),
-            strace_env(os.environ),
-            file_actions=[(os.POSIX_SPAWN_DUP2, self._strace_stderr, 2)],
+            strace_env(os.environ, guard),
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, self._strace_stderr, 2),
+                (os.POSIX_SPAWN_DUP2, self._trace_write, STRACE_OUTPUT),
+            ],
             setsid=True,
             setsigmask=(),
             setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT),
@@ -302,11 +320,16 @@ class TracedRun(Supervisor):
         strays = find_tree([os.getpid()], None, self._spared())
         if self._let_go or not strays:
             return []
-        kill_tree([os.getpid()], None, self._spared())
+        self._kill_tree(None)
         why = "processes ran untraced (CLONE_UNTRACED) and were killed when the trace ended"
         return [{"count": len(strays), "why": why}]
 
     # -- ending
+
+    def _kill_tree(self, strace: int | None) -> None:
+        kill_tree(
+            [os.getpid()], strace, self._spared(), guarded=self._guarded, reap=self.reap
+        )
 
     def _spared(self) -> set[int]:
         return {os.getpid(), *(stage.pid for stage in self.pipeline.stages), *self.others()}
@@ -320,7 +343,7 @@ class TracedRun(Supervisor):
         if self.command is None:
             self._detach()
         else:
-            kill_tree([os.getpid()], self._strace_pid, self._spared())
+            self._kill_tree(self._strace_pid)
         self._close_trace_pipe()
 
     def outcome(self) -> Outcome:

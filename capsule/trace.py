@@ -11,8 +11,10 @@ import os
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from capsule.errors import TraceFailed
@@ -23,6 +25,9 @@ MINIMUM_STRACE = (5, 10)
 
 STRING_LIMIT = 1024
 """`-s`: bytes of a string, and elements of argv, that strace prints."""
+
+GUARD = Path(__file__).with_name(f"_tracer_guard{sysconfig.get_config_var('EXT_SUFFIX')}")
+"""The library that makes strace fail closed."""
 
 PIPE_BYTES = 1 << 20
 """What the trace pipe holds (F_SETPIPE_SZ), and the most one chunk can be."""
@@ -73,9 +78,16 @@ def strace_argv(
     return argv
 
 
-def strace_env(env: Mapping[str, str]) -> dict[str, str]:
-    """strace's own environment: messages in English, and no time zone look-up per line."""
-    return {**env, "LC_ALL": "C", "TZ": "UTC"}
+def strace_env(env: Mapping[str, str], guard: str | None = None) -> dict[str, str]:
+    """strace's own environment: messages in English, and no time zone look-up per line.
+
+    `guard`: what `_tracer_guard.c` is told; None leaves strace without it.
+    """
+    ours = {"LC_ALL": "C", "TZ": "UTC"}
+    if guard is not None:
+        preload = f"{GUARD} {env.get('LD_PRELOAD', '')}".strip()
+        ours |= {"LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
+    return {**env, **ours}
 
 
 def resolve_command(command: bytes, search_path: bytes) -> bytes:
