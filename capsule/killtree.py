@@ -76,9 +76,7 @@ def _tree(
             continue
         seen.add(pid)
         frontier += [child for child in children.get(pid, ()) if child not in spare]
-    return {
-        p for p in seen if p not in spare and p in relatives and relatives[p].state not in "ZX"
-    }
+    return {p for p in seen if p not in spare and p in relatives and relatives[p].state not in "ZX"}
 
 
 def kill_tree(

@@ -9,9 +9,11 @@ stage makes its own, and five forks take 10 ms where five fresh interpreters tak
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import select
 import shutil
+import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Collection, Sequence
@@ -21,7 +23,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from capsule import wire
-from capsule._linux import set_name
+from capsule._linux import set_dumpable, set_name
+from capsule.control import Control, control_pair
 from capsule.errors import CapsuleError, TraceFailed
 from capsule.killtree import kill_tree
 
@@ -65,10 +68,16 @@ def _tracer(shell: wire.Shell, plan: Plan) -> None:
             kill_tree([told["target"]], told["strace"], (), guarded=told["guarded"])
 
     shell.on_orphaned = kill_tracees
-    if shell.wait_told("go"):
-        shell.run_source(tracer, plan.source, lambda: shell.wait_told("ended") or {"exit": None})
-    else:
-        shell.send_end({"exit": None, "stages": {}})
+    try:
+        if shell.wait_told("go"):
+            shell.run_source(
+                tracer, plan.source, lambda: shell.wait_told("ended") or {"exit": None}
+            )
+        else:
+            shell.send_end({"exit": None, "stages": {}})
+    except wire.Released:
+        shell.await_verdict()
+        raise
 
 
 def _parser(shell: wire.Shell, plan: Plan) -> None:
@@ -136,7 +145,7 @@ class StageProcess:
 
     spec: StageSpec
     pid: int
-    control: wire.Control
+    control: Control
     ready: bool = False
     rooted: bool = False
     error: str | None = None
@@ -155,59 +164,103 @@ class Pipeline:
     def start(self) -> None:
         """Fork every stage and return when all are joined. Raises TraceFailed with the reason."""
         private = _private_dir(self.plan.log_path.parent)
-        done_read, done_write = os.pipe()
         try:
+            self._fork_stages(private)
+            self._await_joined()
+        except OSError as error:
+            self._give_up()
+            raise TraceFailed(
+                f"cannot start the stages: {error.strerror}; look at the limits "
+                "of open files and processes (ulimit -n, ulimit -u)"
+            ) from error
+        except BaseException:
+            self._give_up()
+            raise
+        finally:
+            # Everybody is connected: without the socket files nobody else can be.
+            shutil.rmtree(private, ignore_errors=True)
+
+    def _fork_stages(self, private: str) -> None:
+        pipes: list[tuple[int, int]] = []
+        try:
+            # The last one's life is `done`: see wire.py.
+            for _ in self.topology:
+                pipes.append(os.pipe())
+            done = pipes[-1][0]
             gc.collect()
             gc.freeze()
             for index, spec in enumerate(self.topology):
-                ours, theirs = wire.control_pair()
+                ours, theirs = control_pair()
                 last = index == len(self.topology) - 1
                 seat = wire.Seat(
                     index=index,
                     name=spec.name,
                     control=theirs,
-                    done=done_read,
+                    done=done,
                     inlet=f"{private}/{index}" if index else None,
                     outlet=None if last else f"{private}/{index + 1}",
                     upstream_pid=self.stages[-1].pid if index else None,
+                    before=pipes[index - 1][0] if index else -1,
+                    after=-1 if last else pipes[index + 1][0],
                 )
                 pid = os.fork()
                 if pid == 0:
-                    keep = {done_read, theirs.fileno(), self._stderr}
-                    keep |= {done_write} if last else set()
+                    keep = {done, seat.before, seat.after, theirs.fileno(), self._stderr}
+                    keep |= {pipes[index][1]}
                     keep |= {self.plan.source} if index == 0 else set()
                     _stage_main(spec, seat, self.plan, keep, self._stderr)
                 theirs.close()
                 self.stages.append(StageProcess(spec, pid, ours))
-            gc.unfreeze()
-            os.close(done_write)
-            self._await_ready()
-        except BaseException as error:
-            self.abort(f"not started: {error}")
-            raise
         finally:
-            os.close(done_read)
-            # Everybody is connected: without the socket files nobody else can be.
-            shutil.rmtree(private, ignore_errors=True)
+            gc.unfreeze()
+            for fd in itertools.chain.from_iterable(pipes):
+                os.close(fd)
 
-    def _await_ready(self) -> None:
-        by_fd = {stage.control.fileno(): stage for stage in self.stages}
+    def _await_joined(self) -> None:
+        """Return when every stage is joined. A stage that dies takes the others along."""
         poller = select.poll()
-        for fd in by_fd:
+        waiting = {stage.control.fileno(): stage for stage in self.stages}
+        for fd in waiting:
             poller.register(fd, select.POLLIN)
-        while not all(stage.ready for stage in self.stages):
+        while waiting:
             for fd, _ in poller.poll():
-                stage = by_fd[fd]
-                self.listen(stage)
-                if stage.error:
-                    raise TraceFailed(stage.error)
+                stage = waiting[fd]
+                if not self.listen(stage) or stage.error:
+                    raise TraceFailed(self._why_not_joined())
+                if stage.ready:
+                    poller.unregister(fd)
+                    del waiting[fd]
+
+    def _why_not_joined(self) -> str:
+        """End all and say why: what a stage said, or what killed it; the others only follow."""
+        for stage in self.stages:
+            stage.control.hang_up()
+        for stage in self.stages:
+            while self.listen(stage):
+                pass
+        died = ""
+        for stage in self.stages:
+            status = os.waitstatus_to_exitcode(os.waitpid(stage.pid, 0)[1])
+            if status and not died:
+                how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+                said = self.stderr_text().strip().splitlines()
+                died = f"the {stage.spec.name} stage did not start ({how}){_after_colon(said[-1:])}"
+        errors = [stage.error for stage in self.stages if stage.error]
+        self.stages = []
+        return errors[0] if errors else died or "the stages did not start"
+
+    def _give_up(self) -> None:
+        """Nothing has run yet: end every stage at once."""
+        for stage in self.stages:
+            stage.control.close()
+            os.kill(stage.pid, signal.SIGKILL)
+            os.waitpid(stage.pid, 0)
+        self.stages = []
 
     def listen(self, stage: StageProcess) -> bool:
         """Take in one message of `stage`, waiting for it; False when there will be none."""
         message = stage.control.receive()
         if message is None:
-            if not stage.ready:
-                stage.error = stage.error or f"the {stage.spec.name} stage did not start"
             return False
         stage.ready = stage.ready or bool(message.get("ready"))
         stage.rooted = stage.rooted or bool(message.get("rooted"))
@@ -243,6 +296,10 @@ class Pipeline:
         return os.pread(self._stderr, size, 0).decode(errors="replace")
 
 
+def _after_colon(words: Sequence[str]) -> str:
+    return "".join(f": {word}" for word in words)
+
+
 def _private_dir(fallback: Path) -> str:
     """A fresh 0700 directory whose socket paths fit into the 107 bytes that unix(7) allows."""
     for parent in (tempfile.gettempdir(), "/tmp", str(fallback)):
@@ -261,6 +318,7 @@ def _stage_main(
     """The whole life of a stage's process."""
     status = 1
     try:
+        set_dumpable(False)
         null = os.open(os.devnull, os.O_RDWR)
         for fd, onto in ((null, 0), (null, 1), (stderr, 2)):
             os.dup2(fd, onto)

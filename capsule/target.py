@@ -19,15 +19,15 @@ import fcntl
 import os
 import select
 import signal
-import struct
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from capsule._linux import gate_exec, set_child_subreaper, set_dumpable
+from capsule._linux import set_child_subreaper, set_dumpable
 from capsule.errors import TraceFailed
+from capsule.gate import Command, fork_gate, read_errno
 from capsule.killtree import find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
 from capsule.supervise import Outcome, Supervisor, describe, shell_status
@@ -40,20 +40,6 @@ ATTACH_TIMEOUT_S = 30.0
 STRACE_OUTPUT = 3
 """The descriptor of the trace pipe in strace. The target has no way to it: strace attaches, so
 the target inherits nothing of it, and cannot look into it (`_tracer_guard.c`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to run: the resolved file, argv and environment as given, all raw bytes.
-
-    `script`: it may be a shell's script without `#!`. `mask`: blocked signals to start with.
-    """
-
-    path: bytes
-    argv: list[bytes]
-    env: list[bytes]
-    script: bool
-    mask: Collection[int] = ()
 
 
 class TracedRun(Supervisor):
@@ -130,7 +116,7 @@ class TracedRun(Supervisor):
         gate = -1
         roots = list(self.pids)
         if self.command is not None:
-            self._target, gate = self._fork_gate(self.command)
+            self._target, gate, self._exec_errors = fork_gate(self.command)
             roots = [self._target]
             self._leave_job()
         self._release_descriptors(gate)
@@ -149,30 +135,6 @@ class TracedRun(Supervisor):
         if gate >= 0:
             os.write(gate, b"G")
             os.close(gate)
-
-    def _fork_gate(self, command: Command) -> tuple[int, int]:
-        """Fork the target up to its gate: its pid, and the descriptor that opens the gate."""
-        gate_read, gate_write = os.pipe()
-        self._exec_errors, errors_write = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            try:
-                set_dumpable(True)  # else strace could not attach
-                os.close(gate_write)
-                gate_exec(
-                    gate_read,
-                    errors_write,
-                    command.path,
-                    command.argv,
-                    command.env,
-                    command.mask,
-                    command.script,
-                )
-            finally:
-                os._exit(125)
-        os.close(gate_read)
-        os.close(errors_write)
-        return pid, gate_write
 
     def _release_descriptors(self, gate: int) -> None:
         """Let go of what the target was given, so that its pipes end when it closes them."""
@@ -279,7 +241,7 @@ class TracedRun(Supervisor):
                     self._stop_with_target()
         elif pid == self._target:
             self._target_status = status
-            self._exec_errno = _read_errno(self._exec_errors)
+            self._exec_errno = read_errno(self._exec_errors)
             if self.detach_on_exit:
                 self._detach()
         elif pid == self._strace_pid:
@@ -327,9 +289,7 @@ class TracedRun(Supervisor):
     # -- ending
 
     def _kill_tree(self, strace: int | None) -> None:
-        kill_tree(
-            [os.getpid()], strace, self._spared(), guarded=self._guarded, reap=self.reap
-        )
+        kill_tree([os.getpid()], strace, self._spared(), guarded=self._guarded, reap=self.reap)
 
     def _spared(self) -> set[int]:
         return {os.getpid(), *(stage.pid for stage in self.pipeline.stages), *self.others()}
@@ -376,9 +336,3 @@ def _tracer_of(pid: int) -> int:
             if line.startswith(b"TracerPid:"):
                 return int(line[10:])
     return 0
-
-
-def _read_errno(fd: int) -> int | None:
-    data = os.read(fd, 4)
-    os.close(fd)
-    return struct.unpack("=i", data)[0] if len(data) == 4 else None

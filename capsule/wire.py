@@ -14,12 +14,9 @@ writing, and end of file on it is the release.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
-import socket
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +24,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import orjson
 import zmq
+
+from capsule.control import Control
 
 HIGH_WATER_MARK = 4
 """Batches a link holds at each end; a full one blocks the stage before it."""
@@ -80,54 +79,14 @@ class Sink(Ticking, Protocol):
     def abandon(self) -> None: ...
 
 
-class Control:
-    """A stage's line to the supervisor: JSON messages, and end of file when it is gone."""
-
-    _SIZE = struct.Struct("<I")
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    def send(self, **message: Any) -> None:
-        data = orjson.dumps(message)
-        # When the other side is gone, whoever polls sees its end of file.
-        with contextlib.suppress(OSError):
-            self._sock.sendall(self._SIZE.pack(len(data)) + data)
-
-    def receive(self) -> dict[str, Any] | None:
-        """The next message, or None at end of file."""
-        size = self._read(self._SIZE.size)
-        data = self._read(self._SIZE.unpack(size)[0]) if size else b""
-        message: dict[str, Any] | None = orjson.loads(data) if data else None
-        return message
-
-    def _read(self, size: int) -> bytes:
-        """Exactly `size` bytes, or none at end of file."""
-        try:
-            data = self._sock.recv(size, socket.MSG_WAITALL)
-        except ConnectionError:
-            return b""
-        return data if len(data) == size else b""
-
-    def close(self) -> None:
-        self._sock.close()
-
-
-def control_pair() -> tuple[Control, Control]:
-    """The supervisor's and the stage's end of one control line."""
-    ours, theirs = socket.socketpair()
-    return Control(ours), Control(theirs)
-
-
 @dataclass(frozen=True, slots=True)
 class Seat:
     """Where one stage sits: its place in the line and what joins it to its neighbours.
 
     `inlet`: ipc path to bind, None for the source. `outlet`: ipc path to connect, None for
     the sink. `upstream_pid`: the only process that may connect. `done`: see the module's text.
+    `before`, `after`: the read ends of pipes that only that neighbour has open for writing, so
+    that its death shows even when nobody is left to tell of it (-1: no neighbour).
     """
 
     index: int
@@ -137,6 +96,8 @@ class Seat:
     inlet: str | None
     outlet: str | None
     upstream_pid: int | None
+    before: int = -1
+    after: int = -1
 
 
 class Released(Exception):
@@ -153,7 +114,6 @@ class Shell:
         self._outlet: zmq.Socket[bytes] | None = None
         self._abort: str | None = None
         self._upstream_dead = False
-        self._upstream = -1
         self.told: dict[str, Any] = {}
         self._orphaned = False
         self.on_orphaned: Callable[[], None] = lambda: None
@@ -168,7 +128,6 @@ class Shell:
             self._inlet.set(zmq.LINGER, 0)
             if self.seat.upstream_pid is not None:
                 self._inlet.set(zmq.IPC_FILTER_PID, self.seat.upstream_pid)
-                self._upstream = os.pidfd_open(self.seat.upstream_pid)
             self._inlet.bind(f"ipc://{self.seat.inlet}")
         if self.seat.outlet is not None:
             self._outlet = self._context.socket(zmq.PUSH)
@@ -191,6 +150,13 @@ class Shell:
         poller = select.poll()
         poller.register(self.seat.done, select.POLLIN)
         poller.poll()
+
+    def await_verdict(self) -> None:
+        """Wait until the supervisor has acted upon a death, or `on_orphaned` upon its own."""
+        poller = select.poll()
+        poller.register(self.seat.control.fileno(), select.POLLIN)
+        while self._abort is None and poller.poll():
+            self._handle_control()
 
     # -- control
 
@@ -218,16 +184,18 @@ class Shell:
             poller.register(sock, flag)
         if not self._orphaned:
             poller.register(self.seat.control.fileno(), zmq.POLLIN)
-        if self._upstream >= 0 and not self._upstream_dead:
-            poller.register(self._upstream, zmq.POLLIN)
         poller.register(self.seat.done, zmq.POLLIN)
+        if self.seat.after >= 0:
+            poller.register(self.seat.after, zmq.POLLIN)
+        if self.seat.before >= 0 and not self._upstream_dead:
+            poller.register(self.seat.before, zmq.POLLIN)
         events = dict(poller.poll(timeout_ms))
         if events.get(self.seat.control.fileno()):
             self._handle_control()
-        if events.get(self._upstream):
+        if events.get(self.seat.before):
             # It outlives us in good order: it waits for the last stage to end.
             self._upstream_dead = True
-        if events.get(self.seat.done):
+        if events.get(self.seat.done) or events.get(self.seat.after):
             raise Released
         return events
 

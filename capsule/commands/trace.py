@@ -12,11 +12,12 @@ from typing import Any
 
 from capsule.commands import _finish
 from capsule.errors import CapsuleError, TraceFailed, UsageError
+from capsule.gate import Command, find_user
 from capsule.logdir import log_dir, new_run_id, open_log_dir
 from capsule.pipeline import Pipeline, Plan
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
-from capsule.target import Command, TracedRun, open_trace_pipe
+from capsule.target import TracedRun, open_trace_pipe
 from capsule.trace import find_strace, looks_like_text, resolve_command, strace_argv
 
 
@@ -42,6 +43,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--detach-on-exit",
         action="store_true",
         help="stop following what COMMAND left running once it has ended itself",
+    )
+    parser.add_argument(
+        "-u",
+        "--user",
+        "--log-user",
+        metavar="USER",
+        help="as root: run COMMAND as USER, who can touch neither the log nor Capsule",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
     parser.add_argument("--summary", metavar="FILE", help="write the summary to FILE as JSON")
@@ -103,6 +111,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     strace = find_strace()
+    if args.user is not None and args.pid:
+        raise UsageError("--log-user goes with a command, not with -p")
+    user = None if args.user is None else find_user(args.user)
     command = None
     if argv:
         try:
@@ -112,7 +123,9 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     directory = open_log_dir(log_dir(args.log_dir))
     run_id = new_run_id()
     options = strace_argv(strace, "PIPE", args.pid, detachable=not command or args.detach_on_exit)
-    details = {"strace": {"version": strace.version_text, "argv": options}}
+    details: dict[str, object] = {"strace": {"version": strace.version_text, "argv": options}}
+    if user is not None:
+        details["user"] = {"name": user.name, "uid": user.uid, "gid": user.gid}
     if args.pid:
         details["attached"] = args.pid
     signals, mask = block_signals()
@@ -133,7 +146,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         signals,
         strace,
         trace_pipe,
-        command=replace(command, mask=mask) if command else None,
+        command=replace(command, mask=mask, user=user) if command else None,
         pids=args.pid,
         detach_on_exit=args.detach_on_exit,
     ).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -37,12 +38,20 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
             [sys.executable, "-m", "capsule", "trace", "--", "sh", "-c", TREE.format(fifo=fifo)],
             stderr=file,
         )
-    assert fifo.read_text() == "up\n"
     try:
+        await_line(fifo, traced)
         yield traced, stderr
     finally:
         traced.kill()
         traced.wait()
+
+
+def await_line(fifo: Path, writer: subprocess.Popen[bytes]) -> bytes:
+    """The first line that comes through `fifo`; fails when `writer` has ended without one."""
+    with open(os.open(fifo, os.O_RDWR), "rb", buffering=0) as file:
+        while not select.select([file], [], [], 0.2)[0]:
+            assert writer.poll() is None, f"ended with {writer.returncode}"
+        return file.readline()
 
 
 def stage_pid(supervisor: int, name: str) -> int:

@@ -128,3 +128,31 @@ def test_a_stage_that_does_not_start_ends_the_others(
     supervisor = Supervisor(Pipeline(plan_for(tmp_path / "out"), topology), signals)
     with pytest.raises(TraceFailed, match=r"stage failed: RuntimeError\('at once'\)"):
         supervisor.run()
+
+
+def _no_start(shell: wire.Shell, plan: Plan) -> None:
+    raise TraceFailed("this stage cannot start")
+
+
+def _killed_at_start(shell: wire.Shell, plan: Plan) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (_no_start, "this stage cannot start"),
+        (_killed_at_start, r"the bad stage did not start \(SIGKILL\)"),
+    ],
+)
+def test_a_stage_that_fails_at_the_start_ends_all_and_is_named(
+    body: Any, why: str, place: int, tmp_path: Path
+) -> None:
+    """Not a hang: the supervisor used to wait for the stage before it, which waited for it."""
+    topology = [StageSpec(f"s{n}", run) for n, run in enumerate((numbers, echo, echo, echo, keep))]
+    topology[place] = StageSpec("bad", body)
+    pipeline = Pipeline(plan_for(tmp_path / "out"), topology)
+    with pytest.raises(TraceFailed, match=why):
+        pipeline.start()
+    assert pipeline.stages == []

@@ -131,7 +131,7 @@ def test_nothing_else_starts_a_stage() -> None:
     forking = {
         name for name, path in SOURCES.items() if "os.fork()" in path.read_text(encoding="utf-8")
     }
-    assert forking == {"pipeline", "target"}
+    assert forking == {"pipeline", "gate"}
 
 
 @pytest.mark.parametrize("name", SOURCES)
