@@ -112,9 +112,6 @@ class Logger:
             self._urgent += tuple(b'"target":"%b%b' % (text, end) for end in (b"/", b'"'))
         self._chain.start(start)
         self._flush()
-        if self.path is not None:
-            with contextlib.suppress(OSError):  # a convenience, which no log depends on
-                logdir.set_latest(self.path)
 
     # -- what the shell calls -------------------------------------------------------------
 

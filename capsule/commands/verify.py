@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from capsule import logdir, raw
+from capsule.anchor import read_anchors
 from capsule.commands import _lines
 from capsule.errors import CapsuleError, UsageError
 from capsule.records import open_log
@@ -49,6 +51,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )  # fmt: skip
     parser.add_argument("--expect-key", metavar="KEY", help="the run's first public key")
     parser.add_argument("--expect-size", metavar="N", type=int, help="the number of records")
+    parser.add_argument(
+        "--anchors", metavar="FILE", action="append", default=[],
+        help="a file of anchored checkpoints, as --anchor-cmd got them: each pins its record",
+    )  # fmt: skip
     parser.add_argument(
         "--require-pin", action="store_true", help="refuse to run without a head or key to expect"
     )
@@ -107,13 +113,23 @@ def _pins(args: argparse.Namespace) -> Pins:
         if not _HEX64.fullmatch(head) or (colon and not seq.isdecimal()):
             raise UsageError(f"--expect-head {text}: give 64 hex digits, or SEQ:64 hex digits")
         heads.append((int(seq) if colon else None, head.lower()))
+    for name in args.anchors:
+        try:
+            lines = Path(name).read_bytes().splitlines()
+        except OSError as error:
+            raise CapsuleError(f"cannot read {name}: {error.strerror}") from None
+        heads += read_anchors(lines, functools.partial(_warn, name))
     key = args.expect_key
     if key is not None and not _HEX64.fullmatch(key):
         raise UsageError(f"--expect-key {key}: give 64 hex digits")
     pins = Pins(tuple(heads), key.lower() if key else None, args.expect_size)
     if args.require_pin and not pins:
-        raise UsageError("--require-pin: give --expect-head or --expect-key")
+        raise UsageError("--require-pin: give --expect-head, --expect-key or --anchors")
     return pins
+
+
+def _warn(name: str, what: str) -> None:
+    print(f"capsule: {_lines.harmless(name)}: {what}", file=sys.stderr)
 
 
 def _verify_stdin(verifier: Verifier) -> Report:

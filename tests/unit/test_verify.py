@@ -134,7 +134,7 @@ def test_json(verify: Verify, log: Path) -> None:
         (["--expect-head", "abc"], "--expect-head abc: give 64 hex digits, or SEQ:64 hex digits"),
         (["--expect-head", "x:" + "0" * 64], "give 64 hex digits"),
         (["--expect-key", "0" * 63], "give 64 hex digits"),
-        (["--require-pin"], "give --expect-head or --expect-key"),
+        (["--require-pin"], "give --expect-head, --expect-key or --anchors"),
         (["--jobs", "-1"], "give a number of processes"),
         (["/"], "cannot read /: Is a directory"),
     ],
