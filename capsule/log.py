@@ -61,7 +61,7 @@ class Logger:
 
     `target` is a path, created with O_EXCL, or a descriptor to write to (`--log-fd`).
     `clock_ns` is the clock of the time stamps and of `tick`. `rotate_bytes` begins a new
-    file at the first checkpoint past that size (0: never; a path only). `guard` is the
+    file, after a checkpoint, once one is past that size (0: never; a path only). `guard` is the
     directory whose Actions are signed at once (default: the log's own). `on_checkpoint` gets
     the line of each checkpoint and of the seal once it has reached the file.
     """
@@ -122,7 +122,7 @@ class Logger:
         # All of the batch is chained before anything is written: a write that fails loses none.
         self._chain.feed(data)
         now_ns = self._clock_ns()
-        if urgent or self._cadence_due(now_ns):
+        if urgent or self._cadence_due(now_ns) or self._rotation_due():
             return self.checkpoint()
         if self._queued_records >= GROUP_RECORDS or self._group_due(now_ns):
             return self._flush()
@@ -137,7 +137,8 @@ class Logger:
 
     def tick(self, now_ns: int | None = None) -> bytes:
         """Write what is queued; sign if the cadence is due. The shell calls it when idle."""
-        if self._cadence_due(self._clock_ns() if now_ns is None else now_ns):
+        now_ns = self._clock_ns() if now_ns is None else now_ns
+        if self._cadence_due(now_ns) or self._rotation_due():
             return self.checkpoint()
         return self._flush() if self._queue or self._file.torn else b""
 
@@ -153,7 +154,7 @@ class Logger:
             self._chain.checkpoint()
         written = self._flush(sync=self._fsync != "never")
         self._file.check_in_place()
-        if self._rotate_bytes and self._file.size_bytes >= self._rotate_bytes:
+        if self._rotation_due():
             written += self._rotate()
         return written
 
@@ -236,6 +237,9 @@ class Logger:
         # A clock that was set back counts as due: signing too often harms nothing.
         passed_ns = now_ns - self._unsigned_since_ns
         return self._chain.unsigned > 0 and not 0 <= passed_ns < self._cadence_ns
+
+    def _rotation_due(self) -> bool:
+        return 0 < self._rotate_bytes <= self._file.size_bytes
 
     def _group_due(self, now_ns: int) -> bool:
         return bool(self._queue) and not 0 <= now_ns - self._queued_since_ns < GROUP_NS

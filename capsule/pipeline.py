@@ -36,6 +36,8 @@ class Plan:
     `source` is the descriptor to read strace text from. `start` is the log's first record.
     `live`: the text comes from an strace of ours, which `trace` the supervisor announces;
     `gated`: its first lines are the launch gate's. `keep_raw`: store the text beside the log.
+    `log_fd`: write the log there and not to `log_path`. `rotate_bytes`: 0 for one file.
+    `anchor_cmds`, `anchor_syslog`: who gets each checkpoint. `resumes`: the torn log before.
     `rules`: files of tag rules. `redact`: hide secrets in argv. `hash_exe`: hash each program.
     """
 
@@ -49,6 +51,11 @@ class Plan:
     rules: tuple[str, ...] = ()
     redact: bool = True
     hash_exe: bool = False
+    log_fd: int | None = None
+    rotate_bytes: int = 0
+    anchor_cmds: tuple[str, ...] = ()
+    anchor_syslog: bool = False
+    resumes: dict[str, Any] | None = None
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
@@ -113,11 +120,21 @@ def _aggregator(shell: wire.Shell, plan: Plan) -> None:
 
 
 def _logger(shell: wire.Shell, plan: Plan) -> None:
+    from capsule.anchor import open_anchors
     from capsule.logdir import set_latest
     from capsule.seal import LogSink
 
-    sink = LogSink(plan.log_path, plan.start, fsync=plan.fsync)
-    set_latest(plan.log_path)
+    start = {**plan.start, **({"resumes": plan.resumes} if plan.resumes else {})}
+    sink = LogSink(
+        plan.log_path if plan.log_fd is None else plan.log_fd,
+        start,
+        fsync=plan.fsync,
+        rotate_bytes=plan.rotate_bytes,
+        guard=str(plan.log_path.parent),
+        anchors=open_anchors(start["run"], plan.anchor_cmds, syslog=plan.anchor_syslog),
+    )
+    if plan.log_fd is None:
+        set_latest(plan.log_path)
     shell.join()
     shell.run_sink(sink)
 
@@ -207,6 +224,8 @@ class Pipeline:
                 if pid == 0:
                     keep = {done, seat.before, seat.after, theirs.fileno(), self._stderr}
                     keep |= {pipes[index][1]}
+                    if self.plan.log_fd is not None and spec is self.topology[-1]:
+                        keep.add(self.plan.log_fd)
                     keep |= {self.plan.source} if index == 0 else set()
                     _stage_main(spec, seat, self.plan, keep, self._stderr)
                 theirs.close()

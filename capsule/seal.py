@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from capsule.anchor import Anchors
+from capsule.errors import LogFailed
 from capsule.log import Logger
 
 AGREEMENTS = (
@@ -34,6 +38,12 @@ def disagreements(stages: Mapping[str, Mapping[str, int]]) -> list[str]:
 class LogSink(Logger):
     """The logger, with the end of a run: reconcile, then seal or leave unsealed."""
 
+    def __init__(
+        self, target: int | Path, start: Mapping[str, Any], *, anchors: Anchors, **options: Any
+    ) -> None:
+        super().__init__(target, start, on_checkpoint=anchors, **options)
+        self._anchors = anchors
+
     def mark(self, mark: dict[str, Any]) -> None:
         """The raw trace has grown: the next checkpoint says how far, and its hash."""
         self.signed_extra = {"raw": mark}
@@ -49,4 +59,15 @@ class LogSink(Logger):
             self.gap(None, why)
             self.abandon()
             return {}, why
-        return dataclasses.asdict(self.close(end)), None
+        seal = dataclasses.asdict(self.close(end))
+        try:
+            self._anchors.close()
+        except LogFailed as error:
+            return seal, str(error)
+        return seal, None
+
+    def abandon(self) -> None:
+        """As Logger's; the anchors are let go whatever they say."""
+        super().abandon()
+        with contextlib.suppress(LogFailed):
+            self._anchors.close()

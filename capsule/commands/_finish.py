@@ -17,7 +17,7 @@ def summary(outcome: Outcome, log_path: Path) -> dict[str, Any]:
     told = outcome.end.get("summary") or {}
     return {
         "run": log_path.stem,
-        "log": str(log_path),
+        "log": outcome.report.get("path") or str(log_path),
         "complete": outcome.failure is None,
         "failure": outcome.failure,
         "status": outcome.status,

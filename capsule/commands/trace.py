@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from capsule.commands import _finish
+from capsule.commands import _finish, _logoptions
 from capsule.errors import CapsuleError, TraceFailed, UsageError
 from capsule.gate import Command, find_user
 from capsule.logdir import log_dir, new_run_id, open_log_dir
@@ -87,6 +87,7 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="record secrets in command lines as they are, not as [redacted]",
     )
+    _logoptions.add(parser)
 
 
 def told(args: argparse.Namespace) -> dict[str, Any]:
@@ -96,7 +97,7 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
         from capsule.tags import load_rules
 
         load_rules(rules)
-    return {"rules": rules, "redact": not args.no_redact}
+    return {"rules": rules, "redact": not args.no_redact, **_logoptions.told(args)}
 
 
 def run(args: argparse.Namespace) -> int:

@@ -180,8 +180,8 @@ def test_following_across_rotation(log_dir: Path) -> None:
     log = Logger(log_dir / "live.jsonl", {"run": "live"}, rotate_bytes=300)
     with Tail("live", "--kind", "file.read") as tail:
         for number in range(6):
+            expected = log.seq + 1
             log.feed(action(number))
-            expected = log.seq
             log.checkpoint()
             assert tail.next_seq() == expected
         log.close({})
