@@ -1,6 +1,9 @@
 """Builds the Cython modules; everything else is in pyproject.toml.
 
-CAPSULE_CHECKED=1 builds with bounds checks, for the test suite's second pass.
+CAPSULE_CHECKED=1 builds with bounds checks, for the test suite's second pass: Cython's own, and
+AddressSanitizer and UndefinedBehaviorSanitizer for what goes through C pointers. GCC's runtimes
+have to be preloaded then (.ci/checked). CAPSULE_FUZZ=1 adds what libFuzzer needs of Clang
+(tests/fuzz/run).
 """
 
 import os
@@ -8,7 +11,14 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-checked = os.environ.get("CAPSULE_CHECKED") == "1"
+fuzz = os.environ.get("CAPSULE_FUZZ") == "1"
+checked = fuzz or os.environ.get("CAPSULE_CHECKED") == "1"
+sanitizers = "-fsanitize=address,undefined" + (",fuzzer-no-link" if fuzz else "")
+compile_args = ["-O3"]
+link_args = []
+if checked:
+    compile_args = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", sanitizers]
+    link_args = [sanitizers]
 modules = [
     "_actions",
     "_aggregate",
@@ -34,7 +44,12 @@ setup(
     ext_modules=[guard]
     + cythonize(
         [
-            Extension(f"capsule.{name}", [f"capsule/{name}.pyx"], extra_compile_args=["-O3"])
+            Extension(
+                f"capsule.{name}",
+                [f"capsule/{name}.pyx"],
+                extra_compile_args=compile_args,
+                extra_link_args=link_args,
+            )
             for name in modules
             if os.path.exists(f"capsule/{name}.pyx")
         ],
