@@ -8,7 +8,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from capsule._batch cimport NO_PID, NO_TIME, Head, Text
 from capsule._scan cimport before, is_digit, skip_decoration
-from capsule._value cimport read_seconds
+from capsule._value cimport read_seconds, read_stamp
 
 
 cdef inline Text skip_blanks(Text p) noexcept nogil:
@@ -109,6 +109,11 @@ cdef inline Text read_time(Text p, Text end, Head * head) noexcept nogil:
     cdef uint64_t ns
     cdef Text whole = p
     cdef Text q
+    if read_stamp(p, end, &ns):
+        head.ts = p
+        head.ts_len = 17
+        head.ts_ns = <int64_t> ns
+        return skip_blanks(p + 17)
     while is_digit(whole[0]):
         whole += 1
     if whole[0] == 58:

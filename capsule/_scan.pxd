@@ -6,21 +6,52 @@ what one of them has searched in vain is remembered so that it is not searched a
 """
 
 from libc.stdint cimport uint32_t
-from libc.string cimport memchr, memcmp
+from libc.string cimport memcmp
 
 from capsule._batch cimport Array, Span, Text, array_reserve
 
 cdef extern from *:
     """
     /* What a byte may begin inside an argument list. */
-    enum { PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH, STOP };
+    enum { PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH };
     static const unsigned char ARG_CLASS[256] = {
         ['"'] = QUOTE, ['('] = OPEN, ['['] = OPEN, ['{'] = OPEN, [')'] = CLOSE, [']'] = CLOSE,
-        ['}'] = CLOSE, [','] = COMMA, ['<'] = ANGLE, ['/'] = SLASH, ['\\n'] = STOP, ['\\r'] = STOP,
+        ['}'] = CLOSE, [','] = COMMA, ['<'] = ANGLE, ['/'] = SLASH,
     };
+
+    #include <emmintrin.h>
+    /* The first byte from `p` on for which `found` is not 0, or `end`; sixteen at a time (SSE2). */
+    #define FIND_BYTE(name, wide, narrow)                                                       \\
+        static inline const unsigned char *name(const unsigned char *p, const unsigned char *end) \\
+        {                                                                                       \\
+            for (; end - p >= 16; p += 16) {                                                    \\
+                __m128i x = _mm_loadu_si128((const __m128i *) p);                               \\
+                int mask = _mm_movemask_epi8(wide);                                             \\
+                if (mask)                                                                       \\
+                    return p + __builtin_ctz(mask);                                             \\
+            }                                                                                   \\
+            while (p < end && !(narrow))                                                        \\
+                p++;                                                                            \\
+            return p;                                                                           \\
+        }
+    #define OR _mm_or_si128
+    #define IS(c) _mm_cmpeq_epi8(x, _mm_set1_epi8(c))
+    #define MASKED_IS(op, bits, c) \\
+        _mm_cmpeq_epi8(op(x, _mm_set1_epi8((char) (bits))), _mm_set1_epi8(c))
+    /* x | 0x20 makes [ ] of { }, and x & 0xfe makes ( of ). */
+    FIND_BYTE(find_special,
+              OR(OR(OR(MASKED_IS(_mm_or_si128, 0x20, '{'), MASKED_IS(_mm_or_si128, 0x20, '}')),
+                    OR(MASKED_IS(_mm_and_si128, 0xfe, '('), IS('"'))),
+                 OR(OR(IS(','), IS('<')), IS('/'))),
+              ARG_CLASS[*p])
+    FIND_BYTE(find_quote, IS('"'), *p == '"')
+    FIND_BYTE(find_path_end, OR(OR(IS('<'), IS('>')), IS(92)), *p == '<' || *p == '>' || *p == 92)
     """
-    int PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH, STOP
+    int PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH
     const unsigned char ARG_CLASS[256]
+    Text find_special(Text p, Text end) noexcept nogil
+    Text find_quote(Text p, Text end) noexcept nogil
+    Text find_path_end(Text p, Text end) noexcept nogil
 
 
 cdef struct Scan:
@@ -49,8 +80,8 @@ cdef inline Text skip_string(Text p, Text end) noexcept nogil:
     """The byte after the quote that closes the string whose first byte is `p`; NULL if none."""
     cdef Text q, back
     while True:
-        q = <Text> memchr(p, 34, end - p)
-        if q == NULL:
+        q = find_quote(p, end)
+        if q >= end:
             return NULL
         if q == p or before(q) != 92:
             return q + 1
@@ -90,6 +121,8 @@ cdef inline Text skip_decoration(Text p, Text end) noexcept nogil:
     cdef int depth = 1
     cdef int square = 0
     cdef unsigned char c
+    if path:  # nearly always without escapes and brackets
+        p = find_path_end(p, end)
     while p < end:
         c = p[0]
         if c == 92:
@@ -184,12 +217,10 @@ cdef inline Scan scan_args(
     scan.close = NULL
     scan.arg = p
     while True:
-        kind = ARG_CLASS[p[0]]
-        while kind == PLAIN:
-            p += 1
-            kind = ARG_CLASS[p[0]]
+        p = find_special(p, end)
         if p >= end:
             break
+        kind = ARG_CLASS[p[0]]
         if kind == COMMA:
             if depth == 0:
                 push_span(spans, scan.arg, p, base, base_off)

@@ -4,6 +4,28 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
 from capsule._batch cimport INJECTED, RETVAL, Row, Text
 from capsule._scan cimport before, ends_with, is_digit, starts_with
+cdef extern from *:
+    """
+    #include <string.h>
+    #include <stdint.h>
+    /* Eight decimal digits at once (as in simdjson's parse_eight_digits), `zeros` of them as 0. */
+    static inline int eight_digits(const unsigned char *p, int zeros, uint64_t *value)
+    {
+        uint64_t x;
+        memcpy(&x, p, 8);
+        x = (x & ~((1ull << 8 * zeros) - 1)) | (0x3030303030303030 & ((1ull << 8 * zeros) - 1));
+        if ((x & 0xF0F0F0F0F0F0F0F0) != 0x3030303030303030
+            || ((x + 0x0606060606060606) & 0xF0F0F0F0F0F0F0F0) != 0x3030303030303030)
+            return 0;
+        x -= 0x3030303030303030;
+        x = x * 10 + (x >> 8);
+        *value = ((x & 0x000000FF000000FF) * 0x000F424000000064
+                  + ((x >> 16 & 0x000000FF000000FF) * 0x0000271000000001)) >> 32;
+        return 1;
+    }
+    """
+    bint eight_digits(Text p, int zeros, uint64_t * value) noexcept nogil
+
 
 cdef inline bint read_decimal(Text p, Text end, uint64_t * value) noexcept nogil:
     """All of the text as a decimal number that fits in 63 bits."""
@@ -17,6 +39,20 @@ cdef inline bint read_decimal(Text p, Text end, uint64_t * value) noexcept nogil
         p += 1
     value[0] = total
     return total >> 63 == 0
+
+
+cdef inline bint read_stamp(Text p, Text end, uint64_t * ns) noexcept nogil:
+    """`1795541433.084596 `, the stamp of -ttt in this century, as nanoseconds."""
+    cdef uint64_t whole
+    cdef uint64_t part
+    if end - p < 18 or p[10] != 46 or p[17] != 32 or not is_digit(p[8]) or not is_digit(p[9]):
+        return False
+    # The six decimals are read as eight digits, of which the first two are made zero.
+    if not eight_digits(p, 0, &whole) or not eight_digits(p + 9, 2, &part):
+        return False
+    whole = whole * 100 + (p[8] - 48) * 10 + (p[9] - 48)
+    ns[0] = (whole * 1000000 + part) * 1000
+    return whole < <uint64_t> 9223372036
 
 
 cdef inline bint read_seconds(Text p, Text end, uint64_t * ns) noexcept nogil:
@@ -58,8 +94,9 @@ cdef inline Text read_integer(Text p, Text end, int64_t * value) noexcept nogil:
     """
     cdef bint negative = p[0] == 45
     cdef uint64_t total = 0
-    cdef uint64_t base = 10
+    cdef uint64_t limit = (<uint64_t> 1 << 63) - 1
     cdef uint64_t digit
+    cdef unsigned int base = 10
     cdef Text first
     if negative:
         p += 1
@@ -78,7 +115,8 @@ cdef inline Text read_integer(Text p, Text end, int64_t * value) noexcept nogil:
             digit -= 87
         else:
             break
-        if digit >= base or total > ((<uint64_t> 1 << 63) - 1 - digit) / base:
+        # Below 2 ** 59 no base can overflow; the exact test divides.
+        if digit >= base or (total >> 59 and total > (limit - digit) // base):
             return NULL
         total = total * base + digit
         p += 1

@@ -1,6 +1,6 @@
 """Write the seeds of the fuzzer into a directory: lines of the recorded logs, and of a corpus.
 
-    python tests/fuzz/seed.py DIRECTORY
+python tests/fuzz/seed.py DIRECTORY
 """
 
 from __future__ import annotations
