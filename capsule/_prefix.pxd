@@ -100,7 +100,9 @@ cdef inline Text read_clock(Text p) noexcept nogil:
                 return p
             q += 1
     if q[0] == 46 and is_digit(q[1]):
-        q = read_number(q + 1)
+        q += 1
+        while is_digit(q[0]):
+            q += 1
     return q
 
 

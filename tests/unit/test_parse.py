@@ -75,6 +75,11 @@ def test_prefixes_stand_in_a_fixed_order(
     assert (event.name, event.args, event.retval) == (b"close", (b"3",), 0)
 
 
+def test_a_clock_has_one_fraction() -> None:
+    """`21:32:42.1674.31` was taken for a time of day."""
+    assert one("7 21:32:42.1674.31 close(3) = 0").kind is EventKind.UNPARSED
+
+
 def test_a_stamp_beyond_64_bits_of_nanoseconds_is_text_only() -> None:
     event = one("9223372036.0 close(3) = 0")
     assert (event.ts, event.ts_ns) == (b"9223372036.0", None)
