@@ -182,9 +182,7 @@ class TracedRun(Supervisor):
                 os.write(gate, b".")
             return bool(poller.poll(1))
         time.sleep(0.001)
-        with suppress(OSError):
-            return all(_tracer_of(pid) == self._strace_pid for pid in self.pids)
-        return False
+        return all(tracer_of(pid) == self._strace_pid for pid in self.pids)
 
     def _why_no_attach(self) -> str:
         text = self._strace_text()
@@ -330,8 +328,9 @@ def open_trace_pipe() -> tuple[int, int]:
     return read, write
 
 
-def _tracer_of(pid: int) -> int:
-    with open(f"/proc/{pid}/status", "rb") as status:
+def tracer_of(pid: int) -> int:
+    """Who traces `pid`; 0 when nobody does or it is gone (proc_pid_status(5))."""
+    with suppress(OSError), open(f"/proc/{pid}/status", "rb") as status:
         for line in status:
             if line.startswith(b"TracerPid:"):
                 return int(line[10:])

@@ -29,6 +29,20 @@ STRING_LIMIT = 1024
 GUARD = Path(__file__).with_name(f"_tracer_guard{sysconfig.get_config_var('EXT_SUFFIX')}")
 """The library that makes strace fail closed."""
 
+_LIVES = "%process,chdir,fchdir,?fcntl,dup,?dup2,dup3,close"
+"""Without these no process can be told from another, nor a descriptor from the next."""
+
+SYSCALL_SETS = {
+    "security": "%file,%process,%network,%creds,read,write,close,dup,?dup2,dup3,fchdir,fcntl,"
+    "?pipe,pipe2,memfd_create,?pidfd_getfd,?io_uring_setup,?io_uring_enter,?io_uring_register,"
+    "bpf,perf_event_open,userfaultfd,init_module,finit_module,delete_module,setns,ptrace,"
+    "process_vm_readv,process_vm_writev,unshare,keyctl,seccomp,mmap,mprotect",
+    "network": f"{_LIVES},%network,read,write",
+    "file": f"{_LIVES},%file,%desc",
+    "process": _LIVES,
+}
+"""What `--syscalls NAME` traces, in strace's words; `?` lets an strace pass over what it lacks."""
+
 PIPE_BYTES = 1 << 20
 """What the trace pipe holds (F_SETPIPE_SZ), and the most one chunk can be."""
 
@@ -76,6 +90,17 @@ def strace_argv(
     for pid in pids:
         argv += ["-p", str(pid)]
     return argv
+
+
+def filtered_argv(strace: Strace, output: str, syscalls: str, *, detached: bool) -> list[str]:
+    """strace's command line to run what follows it, tracing only `syscalls`.
+
+    `detached`: the target is strace's parent, and strace in a session of its own (-DDD).
+    """
+    wanted = SYSCALL_SETS.get(syscalls) or f"{_LIVES},{syscalls}"
+    argv = [strace.path, "-f", "--seccomp-bpf", "-ttt", "-s", str(STRING_LIMIT), "-y"]
+    argv += ["-DDD"] if detached else []
+    return [*argv, "-e", "quiet=attach,path-resolution", "-e", f"trace={wanted}", "-o", output]
 
 
 def strace_env(env: Mapping[str, str], guard: str | None = None) -> dict[str, str]:

@@ -7,18 +7,26 @@ import errno
 import os
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from capsule.commands import _finish, _logoptions
 from capsule.errors import CapsuleError, TraceFailed, UsageError
+from capsule.filtered import NO_NEW_PRIVS_BEFORE, FilteredRun, check_filter
 from capsule.gate import Command, find_user
 from capsule.logdir import log_dir, new_run_id, open_log_dir
 from capsule.pipeline import Pipeline, Plan
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
 from capsule.target import TracedRun, open_trace_pipe
-from capsule.trace import find_strace, looks_like_text, resolve_command, strace_argv
+from capsule.trace import (
+    filtered_argv,
+    find_strace,
+    looks_like_text,
+    resolve_command,
+    strace_argv,
+)
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -50,6 +58,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--log-user",
         metavar="USER",
         help="as root: run COMMAND as USER, who can touch neither the log nor Capsule",
+    )
+    parser.add_argument(
+        "--syscalls",
+        metavar="SET",
+        default="all",
+        help="trace only these, which is faster: security, network, file, process, or a list as "
+        "strace -e trace= takes it (default: all; allow-lists need all)",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
     parser.add_argument("--summary", metavar="FILE", help="write the summary to FILE as JSON")
@@ -112,6 +127,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     strace = find_strace()
+    filtered = args.syscalls != "all"
+    if filtered and (args.pid or args.detach_on_exit or args.user is not None):
+        raise UsageError("--syscalls goes with none of -p, --detach-on-exit and --log-user")
     if args.user is not None and args.pid:
         raise UsageError("--log-user goes with a command, not with -p")
     user = None if args.user is None else find_user(args.user)
@@ -124,7 +142,19 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     directory = open_log_dir(log_dir(args.log_dir))
     run_id = new_run_id()
     options = strace_argv(strace, "PIPE", args.pid, detachable=not command or args.detach_on_exit)
-    details: dict[str, object] = {"strace": {"version": strace.version_text, "argv": options}}
+    if filtered:
+        check_filter(strace, args.syscalls)
+        options = filtered_argv(strace, "PIPE", args.syscalls, detached=True)
+        if strace.version < NO_NEW_PRIVS_BEFORE and not args.quiet:
+            print(
+                f"capsule: note: strace {strace.version_text} with --syscalls sets no_new_privs: "
+                "setuid programs run without their privilege",
+                file=sys.stderr,
+            )
+    details: dict[str, object] = {
+        "syscalls": args.syscalls,
+        "strace": {"version": strace.version_text, "argv": options},
+    }
     if user is not None:
         details["user"] = {"name": user.name, "uid": user.uid, "gid": user.gid}
     if args.pid:
@@ -136,13 +166,14 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         log_path=directory / f"{run_id}.jsonl",
         start=start_record(run_id, argv, **details),
         live=True,
-        gated=command is not None,
+        gated=command is not None and not filtered,
         fsync=args.fsync,
         keep_raw=args.keep_raw,
         hash_exe=args.hash_exe,
         **told(args),
     )
-    outcome = TracedRun(
+    traced_run = partial(FilteredRun, syscalls=args.syscalls) if filtered else TracedRun
+    outcome = traced_run(
         Pipeline(plan),
         signals,
         strace,
