@@ -182,7 +182,8 @@ class Progress:
     def __init__(self, total_bytes: int) -> None:
         self._total = total_bytes
         self._done = 0
-        self._began = self._shown = time.monotonic()
+        self._began = time.monotonic()
+        self._shown = 0.0
         self._on = sys.stderr.isatty() and total_bytes > 64 * CHUNK
 
     def add(self, size_bytes: int) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import independent_verifier
 import pytest
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -94,6 +95,24 @@ def test_bytes_are_taken_only_if_a_json_reader_takes_them_too(data: bytes) -> No
 
     if check_opened(b'{"x":' + data) is None:
         json.loads(b'{"x":' + data + b"}")
+
+
+PIECES = (
+    b"{", b"}", b"[", b"]", b",", b":", b'"', b'"a"', b'"a":', b'"b":', b"0", b"-1", b"1.5e3",
+    b"01", b"true", b"null", b" ", b"\\u00e9", b"\\ud800", b"\\udc00", b"\\n", b"\\q", b"\xc3\xa9",
+    b"\xff", b"\x01", b"9" * 40, b"x",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=9))
+def test_both_verifiers_hold_the_same_grammar(pieces: list[bytes]) -> None:
+    opened = b'{"x":' + b"".join(pieces)
+    try:
+        found = independent_verifier.parse(opened + b"}")
+    except independent_verifier.BadRecord:
+        found = None
+    own = found is not None and not {"prev", "hash"} & set(found)
+    assert (check_opened(opened) is None) == own
 
 
 SEARCH = """

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import json
 import os
+import pty
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +17,7 @@ from pathlib import Path
 
 import independent_verifier
 import pytest
+from blake3 import blake3
 from chainlogs import Keys, action, make_log
 from forge import edited, rechained, resealed, swapped
 from hypothesis import given, settings
@@ -276,14 +281,20 @@ def test_changes_between_files(
 # -- memory, chunks -----------------------------------------------------------------------
 
 
-def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
-    """A log of 64 MiB costs less than 24 MiB over what the command costs anyway."""
-    path = tmp_path / "big.jsonl"
+@pytest.fixture(scope="module")
+def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of 64 MiB."""
+    path = tmp_path_factory.mktemp("big") / "big.jsonl"
     log = Logger(path, {"run": "big"}, fsync="never")
     batch = b"".join(action(number) for number in range(2000)) * 10
     while log.counters()["bytes"] < 64 << 20:
         log.feed(batch)
     log.close({})
+    return path
+
+
+def test_memory_does_not_grow_with_the_log(big: Path) -> None:
+    """A log of 64 MiB costs less than 24 MiB over what the command costs anyway."""
     script = (
         "import resource, sys; from capsule.cli import main; "
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
@@ -292,11 +303,29 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
         "print(status, after - before)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, path], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script, big], capture_output=True, text=True, check=True
     )
     status, grown_kib = map(int, done.stdout.split())
     assert status == 0
     assert grown_kib < 24 << 10
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_progress_is_shown_on_a_terminal_and_taken_away(big: Path, jobs: str) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "capsule", "verify", "-q", "--jobs", jobs, big]
+    with subprocess.Popen(command, stderr=theirs, stdout=-1) as verify:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # EIO: the other side is closed
+            while data := os.read(ours, 4096):
+                shown += data
+        os.close(ours)
+        assert verify.wait() == 0
+        assert verify.stdout is not None
+        assert verify.stdout.read() == b""
+    assert re.match(rb"\r\[#* *\] +\d+% \S+/s\x1b\[K", shown)
+    assert shown.endswith(b"\r\x1b[K")
 
 
 COMPLETE = (GOLDEN / "complete.jsonl").read_bytes()
@@ -356,3 +385,19 @@ def test_the_writer_still_writes_the_golden_bytes(tmp_path: Path) -> None:
 def test_every_golden_file_is_listed() -> None:
     listed = {name for vector in vectors() for name in vector["files"]}  # type: ignore[attr-defined]
     assert {name for name in os.listdir(GOLDEN) if name.endswith(".jsonl")} == listed
+
+
+def test_the_page_tells_how_to_hash_a_record_in_a_shell() -> None:
+    """The command in docs/log-format.md, as far as the tools of this machine go."""
+    page = (GOLDEN.parents[2] / "docs" / "log-format.md").read_text()
+    (command,) = re.findall(r"^    (sed .*) \| b3sum --no-names$", page, re.MULTILINE)
+    lines = (GOLDEN / "complete.jsonl").read_bytes().splitlines()
+    for number in (0, 7, 23):
+        script = f"N={number}; LOG='{GOLDEN}/complete.jsonl'; {command}"
+        hashed = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
+        assert blake3(hashed).hexdigest() == json.loads(lines[number])["hash"]
+        if shutil.which("b3sum"):
+            done = subprocess.run(
+                ["sh", "-c", f"{script} | b3sum --no-names"], capture_output=True, check=True
+            )
+            assert done.stdout.decode().strip() == json.loads(lines[number])["hash"]
