@@ -49,7 +49,7 @@ def check_filter(strace: Strace, syscalls: str) -> None:
 
 
 class FilteredRun(TracedRun):
-    """As TracedRun, for a command; `syscalls` is a set of `capsule.trace.SYSCALL_SETS` or a list."""
+    """As TracedRun, for a command; `syscalls` is a name in SYSCALL_SETS (trace.py), or a list."""
 
     def __init__(self, *args: Any, syscalls: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -93,7 +93,7 @@ class FilteredRun(TracedRun):
         raise TraceFailed("strace did not attach to the target, which was killed")
 
     def _straces(self, target: int) -> Iterator[int]:
-        """Children of ours that are an strace in a session of its own: the one that -DDD left us."""
+        """Our children that are an strace in a session of its own: what -DDD has left us."""
         with suppress(OSError):
             for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
                 stat = Path(f"/proc/{child}/stat").read_text()

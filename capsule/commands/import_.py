@@ -9,9 +9,10 @@ import sys
 from capsule.commands.trace import add_log_options, finish, told
 from capsule.errors import CapsuleError
 from capsule.logdir import log_dir, new_run_id, open_log_dir
-from capsule.pipeline import Pipeline, Plan
+from capsule.pipeline import Pipeline
 from capsule.start import start_record
 from capsule.supervise import Supervisor, block_signals
+from capsule.topology import Plan
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

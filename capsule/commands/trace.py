@@ -16,10 +16,11 @@ from capsule.errors import CapsuleError, TraceFailed, UsageError
 from capsule.filtered import NO_NEW_PRIVS_BEFORE, FilteredRun, check_filter
 from capsule.gate import Command, find_user
 from capsule.logdir import log_dir, new_run_id, open_log_dir
-from capsule.pipeline import Pipeline, Plan
+from capsule.pipeline import Pipeline
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
 from capsule.target import TracedRun, open_trace_pipe
+from capsule.topology import Plan
 from capsule.trace import (
     filtered_argv,
     find_strace,

@@ -11,8 +11,9 @@ import pytest
 
 from capsule import wire
 from capsule.errors import TraceFailed
-from capsule.pipeline import Pipeline, Plan, StageSpec
+from capsule.pipeline import Pipeline
 from capsule.supervise import Supervisor, block_signals
+from capsule.topology import Plan, StageSpec
 
 MESSAGES = 20_000
 

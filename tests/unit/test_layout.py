@@ -21,6 +21,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("syscalls", "chain"),
     STAGES,
     ("wire",),
+    ("topology",),
     ("pipeline",),
     ("supervise",),
     ("target",),
