@@ -16,6 +16,11 @@ from capsule.socketrules import SocketRules
 from capsule.targets import Fields, Handler, path_text
 
 
+def user_id(text: bytes) -> int | None:
+    """Return the uid or gid that a text is; None if it is none, or -1 (credentials(7))."""
+    return int(text) if text.isdigit() and len(text) < 11 and int(text) < 2**32 - 1 else None
+
+
 class CallRules(SocketRules):
     """The rules of calls that change what is known, and of pids that nobody announced."""
 
@@ -167,7 +172,7 @@ class CallRules(SocketRules):
 
     def _change_ids(self, process: Process, name: bytes, args: list[bytes]) -> None:
         """Apply setuid(2), setreuid(2), setresuid(2) and their gid kin."""
-        ids = [int(arg) if arg.isdigit() else None for arg in args]  # -1 keeps
+        ids = [user_id(arg) for arg in args]  # -1 keeps
         user = name.endswith(b"uid")
         if name in (b"setuid", b"setgid") and ids and ids[0] is not None:
             privileged = process.euid in (0, None)
@@ -197,19 +202,20 @@ class CallRules(SocketRules):
         before = process.euid
         if call.error is not None or call.retval is None:
             return False
+        one = user_id(b"%d" % call.retval)
         if name == b"getuid":
-            process.uid = call.retval
+            process.uid = one
             if process.euid is None:
-                process.euid = call.retval
+                process.euid = one
         elif name == b"geteuid":
-            process.euid = call.retval
+            process.euid = one
         elif name == b"getgid":
-            process.gid = call.retval
+            process.gid = one
         elif name == b"getegid":
-            process.egid = call.retval
+            process.egid = one
         else:
-            ids = [int(arg.strip(b"[]")) for arg in call.args if arg.strip(b"[]").isdigit()]
-            if len(ids) == 3:
+            ids = [user_id(arg.strip(b"[]")) for arg in call.args]
+            if len(ids) == 3 and None not in ids:
                 if name == b"getresuid":
                     process.uid, process.euid, process.suid = ids
                 else:

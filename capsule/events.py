@@ -218,28 +218,32 @@ def pack_detail(fields: Iterable[tuple[str, DetailValue]]) -> bytes:
 
 
 def unpack_detail(detail: bytes) -> list[tuple[str, DetailValue]]:
-    """Return the fields that `pack_detail` packed, in order."""
+    """Return the fields that `pack_detail` packed, in order. ValueError if it is no detail."""
     fields: list[tuple[str, DetailValue]] = []
     at = 0
-    while at < len(detail):
-        key, code, length = DETAIL_FIELD.unpack_from(detail, at)
-        at += DETAIL_FIELD.size
-        body = detail[at : at + length]
-        at += length
-        value: DetailValue
-        if code == 0:
-            value = body
-        elif code == 1:
-            (value,) = struct.unpack("<q", body)
-        else:
-            value = []
-            item = 0
-            while item < length:
-                (size,) = struct.unpack_from("<I", body, item)
-                value.append(body[item + 4 : item + 4 + size])
-                item += 4 + size
-        fields.append((DETAIL_KEYS[key], value))
+    try:
+        while at < len(detail):
+            key, code, length = DETAIL_FIELD.unpack_from(detail, at)
+            at += DETAIL_FIELD.size
+            fields.append((DETAIL_KEYS[key], _unpack_value(code, detail[at : at + length])))
+            at += length
+    except (struct.error, IndexError):
+        raise ValueError("not a detail") from None
     return fields
+
+
+def _unpack_value(code: int, body: bytes) -> DetailValue:
+    if code == 0:
+        return body
+    if code == 1:
+        return int(struct.unpack("<q", body)[0])
+    items = []
+    at = 0
+    while at < len(body):
+        (size,) = struct.unpack_from("<I", body, at)
+        items.append(body[at + 4 : at + 4 + size])
+        at += 4 + size
+    return items
 
 
 _DETAIL_INDEX = {key: index for index, key in enumerate(DETAIL_KEYS)}

@@ -12,13 +12,14 @@ from capsule.lineage import Process
 from capsule.procfs import ProcessFacts
 from capsule.targets import NOTHING, Fields, Targets, pid_in
 
+PID_LIMIT = 1 << 31
 EXPECTED_LIMIT = 1024
 """Children of other pid namespaces whose first line is waited for."""
 
 _FLAGS = re.compile(rb"flags=([A-Za-z0-9_|]+)")
-_STATUS = re.compile(rb"exited with (-?\d+)")
+_STATUS = re.compile(rb"exited with (-?\d{1,18})\b")
 _SIGNAL = re.compile(rb"(?:killed by|stopped by|---) (SIG\w+|\d+)")
-_SENDER = re.compile(rb"si_pid=(\d+)")
+_SENDER = re.compile(rb"si_pid=(\d{1,18})\b")
 _CODE = re.compile(rb"si_code=(\w+)")
 
 
@@ -93,11 +94,11 @@ class LifeRules(Targets, Identity):
             flags = b"CLONE_VM|CLONE_VFORK|SIGCHLD"
         kind = "thread.spawn" if b"CLONE_THREAD" in flags else "proc.spawn"
         fields: Fields = [("flags", flags)] if flags else []
-        if call.error is not None or call.retval is None or call.retval <= 0:
+        number = call.retval if call.error is None and call.retval is not None else -1
+        here = pid_in(call.ret) or number
+        if not 0 < number < PID_LIMIT or not 0 < here < PID_LIMIT:
             self._emit(call, kind, task, NOTHING, fields)
             return True
-        number: int = call.retval
-        here = pid_in(call.ret) or number
         abroad = task.process.ns_level > 0 and here == number
         if abroad:
             self._spawn_abroad(call, task, number, flags=flags, kind=kind, fields=fields)

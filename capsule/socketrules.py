@@ -62,6 +62,7 @@ class SocketRules(LifeRules):
 
     def _learn(self, task: Task, fd_text: bytes, target: Target) -> None:
         """Let a socket descriptor stand for an address from now on."""
+        target = Target(target.text, literals.SOCKET)  # its family was told once, that is enough
         label = self._label(fd_text)
         if label is not None:
             if len(self.loop.sockets) >= SOCKET_LIMIT:

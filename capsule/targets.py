@@ -52,7 +52,7 @@ def path_text(
         return (start, True) if start is not None else (b"", False)
     if root is not None and name.startswith(b"/"):
         inner = literals.absolute(b"/", name) or name
-        return root.rstrip(b"/") + inner, True
+        return (root.rstrip(b"/") + inner).rstrip(b"/") or b"/", True
     full = literals.absolute(start, name)
     return (full, True) if full is not None else (name, False)
 

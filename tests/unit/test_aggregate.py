@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capsule._parse import Parser
+from capsule.aggregate import Aggregator
+from capsule.enrich import Enricher
+from capsule.syscalls import NAMES
 from tests.unit.stages import Run, actions, run, stamped
 
 
@@ -132,6 +137,25 @@ LINES = (
     "dup(5) = 6",
     "close(6) = 0",
     "pipe2([5, 6], O_CLOEXEC) = 0",
+    "setuid({huge}) = 0",
+    "setresuid({huge}, -1, {huge}) = 0",
+    "getuid() = {huge}",
+    "getresuid([{huge}], [{huge}], [{huge}]) = 0",
+    "clone(child_stack=NULL, flags=SIGCHLD) = {huge}",
+    "vfork() = {huge} /* {huge} in strace's PID NS */",
+    "--- SIGTERM {{si_signo=SIGTERM, si_code=SI_USER, si_pid={huge}}} ---",
+    "+++ exited with {huge} +++",
+    "umask({huge}) = 0",
+    "close({huge}) = 0",
+    "dup2({huge}, 3) = {huge}",
+    "close_range(0, {huge}, 0) = 0",
+    "kill({huge}, SIGKILL) = 0",
+    "read({huge}, 0x1, {huge}) = {huge}",
+    "mmap(NULL, {huge}, PROT_READ, MAP_PRIVATE, {huge}, 0) = {huge}",
+    "openat({huge}, \"x\", O_RDONLY) = {huge}",
+    "execve({huge}, {huge}, {huge}) = 0",
+    "chroot(\"/j\") = 0",
+    "bind({huge}, {huge}, {huge}) = 0",
     "what is this",
     "nosuchcall(1) = 0",
     "wait4(-1, [{{WIFEXITED(s) && WEXITSTATUS(s) == 1}}], 0, NULL) = {other}",
@@ -151,7 +175,8 @@ def text_of(steps: list[tuple[str, int, int, int]], with_pid: bool = True) -> by
         now_us += step_us
         stamp = f"{now_us // 10**6}.{now_us % 10**6:06d}"
         prefix = f"{pid} {stamp} " if with_pid else f"{stamp} "
-        out.append(prefix + line.format(pid=pid, other=other) + "\n")
+        huge = (2**31, 2**32, 2**63, 2**64, 10**30, -1, -(2**63))[(pid + other) % 7]
+        out.append(prefix + line.format(pid=pid, other=other, huge=huge) + "\n")
     return "".join(out).encode()
 
 
@@ -160,6 +185,27 @@ def test_every_event_is_counted_in_exactly_one_action(
     steps: list[tuple[str, int, int, int]], with_pid: bool
 ) -> None:
     run(text_of(steps, with_pid))  # `finish` holds the sums together
+
+
+@given(STEPS, st.data())
+def test_batch_that_is_damaged_is_refused_or_survived(
+    steps: list[tuple[str, int, int, int]], data: st.DataObject
+) -> None:
+    """A stage may refuse what no stage before it writes (ValueError); nothing else may happen."""
+    parser = Parser(NAMES)
+    batch = parser.feed(text_of(steps)) + b""
+    facts = Enricher().feed(batch)
+    for whole, stage in ((batch, Enricher()), (facts, Aggregator())):
+        damaged = bytearray(whole)
+        for _ in range(data.draw(st.integers(1, 4))):
+            if damaged:
+                at = data.draw(st.integers(0, len(damaged) - 1))
+                damaged[at] = data.draw(st.integers(0, 255))
+        cut = data.draw(st.integers(0, len(damaged)))
+        for blob in (bytes(damaged), bytes(damaged[:cut])):
+            with contextlib.suppress(ValueError):
+                stage.feed(blob)
+                stage.finish()
 
 
 @given(STEPS, st.integers(0, 2**32))
