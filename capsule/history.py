@@ -124,18 +124,21 @@ class Digest:
     events: int = 0
     actions: int = 0
     programs: Counter[str] = field(default_factory=Counter)
-    read_outside: Counter[str] = field(default_factory=Counter)
-    written_outside: Counter[str] = field(default_factory=Counter)
-    written_inside: Counter[str] = field(default_factory=Counter)
+    read: Counter[str] = field(default_factory=Counter)
+    written: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)
     bytes_sent: int = 0
     bytes_received: int = 0
     errors: Counter[str] = field(default_factory=Counter)
     failed: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    tags: dict[str, list[str]] = field(default_factory=dict)
+    tags: dict[str, Counter[str]] = field(default_factory=dict)  # tag → what tripped it
     redacted: int = 0
-    ends: list[str] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
     complete: bool = False
+
+    def parts(self, paths: Iterable[str], *, within: bool) -> list[str]:
+        """Return those of the paths that are inside, or outside, the working directory."""
+        return sorted(path for path in paths if inside(self.cwd, path) == within)
 
 
 def digest(records: Iterable[Record]) -> Digest:
@@ -145,8 +148,9 @@ def digest(records: Iterable[Record]) -> Digest:
     for record in records:
         kind = record.get("type")
         if kind == "start":
-            found.argv = list(record.get("argv") or [])
-            found.cwd = record.get("cwd")
+            if "imported" not in record:  # else they are the import's own
+                found.argv = list(record.get("argv") or [])
+                found.cwd = record.get("cwd")
         elif kind == "end":
             found.complete = bool(record.get("complete"))
         elif kind == "action":
@@ -168,17 +172,16 @@ def _digest_action(found: Digest, record: Record) -> None:
         found.errors[name] += number
         found.failed[name, kind, target or ""] += number
     for tag in record.get("tags", ()):
-        examples = found.tags.setdefault(tag, [])
-        example = f"{kind} {target}" if target else kind
-        if len(examples) < 1000 and example not in examples:
-            examples.append(example)
+        found.tags.setdefault(tag, Counter())[f"{kind} {target}" if target else kind] += 1
     found.redacted += record.get("redacted", 0)
     if kind == "proc.exit" and ("signal" in record or record.get("status")):
-        found.ends.append(f"{record.get('exe') or record.get('pid')}: {_end(record)}")
+        found.ends[f"{record.get('exe') or record.get('pid')}: {_end(record)}"] += 1
     if failures >= count and "EINPROGRESS" not in errors:
         return
     if kind == "proc.exec":
         found.programs[target or "?"] += 1
+        found.argv = found.argv or list(record.get("argv") or [])
+        found.cwd = found.cwd or record.get("cwd")
     elif kind in HOSTS and target and not target.startswith(("unix:", "socket:", "netlink:")):
         found.hosts[target] += count
     if kind == "net.send":
@@ -189,11 +192,11 @@ def _digest_action(found: Digest, record: Record) -> None:
         return
     writes = kind in WRITES or kind in CHANGES or record.get("access") in ("write", "read-write")
     if writes:
-        (found.written_inside if inside(found.cwd, target) else found.written_outside)[target] += 1
-    elif kind in READS and not inside(found.cwd, target):
-        found.read_outside[target] += 1
+        found.written[target] += 1
+    elif kind in READS:
+        found.read[target] += 1
     if kind == "file.rename" and isinstance(to := record.get("to"), str) and to.startswith("/"):
-        (found.written_inside if inside(found.cwd, to) else found.written_outside)[to] += 1
+        found.written[to] += 1
 
 
 def inside(directory: str | None, path: str) -> bool:

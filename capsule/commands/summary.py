@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections import Counter
 from typing import Any
 
 from capsule import logdir
@@ -51,13 +50,14 @@ def plain(found: Digest) -> dict[str, Any]:
         "argv": found.argv, "cwd": found.cwd, "complete": found.complete,
         "processes": found.processes, "events": found.events, "actions": found.actions,
         "programs": dict(found.programs.most_common()),
-        "read_outside": sorted(found.read_outside),
-        "written_outside": sorted(found.written_outside),
-        "written_inside": sorted(found.written_inside),
+        "read_outside": found.parts(found.read, within=False),
+        "written_outside": found.parts(found.written, within=False),
+        "written_inside": found.parts(found.written, within=True),
         "hosts": dict(found.hosts.most_common()),
         "bytes_sent": found.bytes_sent, "bytes_received": found.bytes_received,
         "errors": dict(found.errors.most_common()),
-        "tags": found.tags, "ends": found.ends, "redacted": found.redacted,
+        "tags": {tag: dict(seen) for tag, seen in found.tags.items()}, "ends": dict(found.ends),
+        "redacted": found.redacted,
     }  # fmt: skip
 
 
@@ -69,9 +69,14 @@ def lines(found: Digest, most: int | None) -> list[str]:
     if not found.complete:
         out.append("INCOMPLETE: the log has no seal; `capsule verify` says more")
     _list(out, "Ran", [_times(name, n) for name, n in found.programs.most_common()], most)
-    _list(out, "Wrote outside the working directory", sorted(found.written_outside), most)
-    _list(out, "Wrote inside it", _directories(found.written_inside), most)
-    _list(out, "Read outside the working directory", _directories(found.read_outside), most)
+    _list(
+        out,
+        "Wrote in the working directory",
+        _directories(found.parts(found.written, within=True)),
+        most,
+    )
+    _list(out, "Wrote outside it", found.parts(found.written, within=False), most)
+    _list(out, "Read outside it", _directories(found.parts(found.read, within=False)), most)
     _list(out, "Talked to", [_times(name, n) for name, n in found.hosts.most_common()], most)
     if found.bytes_sent or found.bytes_received:
         out.append(f"  {size_text(found.bytes_sent)} sent, "
@@ -81,11 +86,13 @@ def lines(found: Digest, most: int | None) -> list[str]:
     )
     failed = [f"{n:,} x {name}: {kind} {target}".rstrip() for (name, kind, target), n in refused]
     _list(out, "Failed", failed, most)
-    _list(out, "Ended badly", found.ends, most)
+    ends = [_times(name, n) for name, n in found.ends.most_common()]
+    _list(out, "Ended badly", ends, most)
     whys = {rule.tag: rule.why for rule in reversed(shipped_rules())}
     if found.tags:
         out.append("Stands out:")
-        for tag, examples in sorted(found.tags.items()):
+        for tag, seen in sorted(found.tags.items()):
+            examples = [_times(what, n) for what, n in seen.items()]
             out.append(f"  {tag}: {whys.get(tag, '')}".rstrip())
             shown = examples if most is None else examples[:3]
             out += [f"    {example}" for example in shown]
@@ -100,7 +107,7 @@ def _times(name: str, number: int) -> str:
     return name if number == 1 else f"{name}  x {number:,}"
 
 
-def _directories(paths: Counter[str]) -> list[str]:
+def _directories(paths: list[str]) -> list[str]:
     return [f"{directory}/  {n:,} {'file' if n == 1 else 'files'}"
             for directory, n in by_directory(paths)]  # fmt: skip
 

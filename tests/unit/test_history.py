@@ -61,8 +61,8 @@ def test_digest_tells_inside_from_outside() -> None:
     assert found["read_outside"] == ["/etc/shadow"]
     assert found["programs"] == {"/bin/sh": 1, "/usr/bin/cat": 1, "/bin/true": 1}
     assert found["errors"] == {"ENOENT": 1}
-    assert found["ends"] == ["/usr/bin/cat: exit 1", "/bin/sh: SIGKILL"]
-    assert found["tags"]["read.credentials"] == ["file.open /etc/shadow"]
+    assert found["ends"] == {"/usr/bin/cat: exit 1": 1, "/bin/sh: SIGKILL": 1}
+    assert found["tags"]["read.credentials"] == {"file.open /etc/shadow": 1}
     assert (found["processes"], found["complete"]) == (3, True)
 
 
