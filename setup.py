@@ -41,26 +41,28 @@ guard = Extension(
 )
 
 setup(
-    ext_modules=[guard]
-    + cythonize(
-        [
-            Extension(
-                f"capsule.{name}",
-                [f"capsule/{name}.pyx"],
-                extra_compile_args=compile_args,
-                extra_link_args=link_args,
-            )
-            for name in modules
-            if os.path.exists(f"capsule/{name}.pyx")
-        ],
-        compiler_directives={
-            "language_level": "3",
-            "boundscheck": checked,
-            "wraparound": checked,
-            "initializedcheck": checked,
-            "overflowcheck": False,
-            "cdivision": True,
-        },
-        annotate=os.environ.get("CAPSULE_ANNOTATE") == "1",
-    )
+    ext_modules=[
+        guard,
+        *cythonize(
+            [
+                Extension(
+                    f"capsule.{name}",
+                    [f"capsule/{name}.pyx"],
+                    extra_compile_args=compile_args,
+                    extra_link_args=link_args,
+                )
+                for name in modules
+                if os.path.exists(f"capsule/{name}.pyx")
+            ],
+            compiler_directives={
+                "language_level": "3",
+                "boundscheck": checked,
+                "wraparound": checked,
+                "initializedcheck": checked,
+                "overflowcheck": False,
+                "cdivision": True,
+            },
+            annotate=os.environ.get("CAPSULE_ANNOTATE") == "1",
+        ),
+    ]
 )

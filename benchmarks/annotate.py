@@ -16,9 +16,22 @@ from Cython.Compiler.Main import CompilationOptions, compile
 
 REPO = Path(__file__).resolve().parents[1]
 OUT = REPO / "build/annotate"
-ROOMS = "scan value prefix names notes tracees calls halves lines batch".split()
+ROOMS = [
+    "scan",
+    "value",
+    "prefix",
+    "names",
+    "notes",
+    "tracees",
+    "calls",
+    "halves",
+    "lines",
+    "batch",
+]
 METHODS = ("take_chunk", "take_carried", "take_piece", "add_carry", "peek")
-PYTHON = re.compile(r"\b(?:_?Py[A-Z]\w*|__Pyx_(?:GetItem|Raise|GOTREF|XDECREF|AddTraceback)\w*)\s*\(")
+PYTHON = re.compile(
+    r"\b(?:_?Py[A-Z]\w*|__Pyx_(?:GetItem|Raise|GOTREF|XDECREF|AddTraceback)\w*)\s*\("
+)
 FUNCTION = re.compile(r"^(?:static|CYTHON_INLINE)[^;{}]*?\b(__pyx_f_\w+)\([^;{}]*\) \{\n", re.M)
 
 

@@ -40,11 +40,10 @@ cdef class TargetFinder(FactWriter):
         return target
 
     cdef Target target(self, const EventRow *e, const char *heap, const Span *a, int rule, int arg,
-                        Task task):
+                       Task task):
         cdef int count = e.span_count
         cdef const char *text
         cdef size_t length
-        cdef int last
         if rule == R_PIDRET:
             if e.flags & FLAG_RETVAL and e.retval > 0 and not e.errno_len:
                 return self._pid(heap + e.ret_off, e.ret_len)

@@ -10,11 +10,11 @@ import orjson
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from parsing import parse
 from reference import Reference
 
 from capsule._jsonl import jsonl
 from capsule._parse import Parser
+from tests.parsing import parse
 
 
 def check(data: bytes) -> None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chainlogs import Keys, KnownKey, action
-from forge import Lines, edited, rechained, resealed, swapped, type_of
-
 from capsule.chain import GENESIS
 from capsule.verify import Pins
+from tests.unit.chainlogs import Keys, KnownKey, action
+from tests.unit.forge import Lines, edited, rechained, resealed, swapped, type_of
 
 INTACT, TAMPERED, INCOMPLETE, UNREADABLE = "intact", "tampered", "incomplete", "unreadable"
 

@@ -10,13 +10,13 @@ import socket
 from pathlib import Path
 
 import pytest
-from chainlogs import action
 
 from capsule import anchor
 from capsule.anchor import CommandAnchor, SyslogAnchor, open_anchors, read_anchors
 from capsule.cli import main
 from capsule.errors import LogFailed
 from capsule.log import Logger
+from tests.unit.chainlogs import action
 
 
 def test_a_command_gets_each_checkpoint_of_the_run(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 
-import independent_verifier
 import pytest
 from blake3 import blake3
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from capsule import chain
 from capsule._chain import Appender, check_opened
 from capsule._keys import WipedKey
+from tests import independent_verifier
 
 PR_SET_PTRACER = 0x59616D61
 PR_SET_PTRACER_ANY = ctypes.c_ulong(-1)

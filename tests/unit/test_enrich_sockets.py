@@ -123,7 +123,8 @@ def test_sockets_without_decoration() -> None:
     ("text", "shown"),
     [
         ((b'{sa_family=AF_INET6, sin6_port=htons(443), sin6_flowinfo=htonl(0), '
-         b'inet_pton(AF_INET6, "2001:db8::1", &sin6_addr), sin6_scope_id=0}'), b"[2001:db8::1]:443"),
+          b'inet_pton(AF_INET6, "2001:db8::1", &sin6_addr), sin6_scope_id=0}'),
+         b"[2001:db8::1]:443"),
         (b'{sa_family=AF_UNIX, sun_path="/run/x"}', b"unix:/run/x"),
         (b'{sa_family=AF_UNIX, sun_path=@"abs"}', b"unix:@abs"),
         (b"{sa_family=AF_UNIX}", b"unix:"),

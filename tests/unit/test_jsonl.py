@@ -10,8 +10,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parsing import parse
-from test_reference import SOUP
 
 from capsule._jsonl import jsonl
 from capsule._parse import Parser
@@ -19,6 +17,8 @@ from capsule.commands.parse import convert
 from capsule.errors import CapsuleError
 from capsule.events import EVENT, EVENT_HEADER, Event, EventFlag, EventKind
 from capsule.text import escape
+from tests.parsing import parse
+from tests.unit.test_reference import SOUP
 
 
 def batch_of(text: bytes) -> bytes:

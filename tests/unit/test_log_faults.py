@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import independent_verifier
 import pytest
-from chainlogs import Keys, action
 
 from capsule.errors import LogFailed
 from capsule.log import End, Logger
 from capsule.verify import Verdict, Verifier
+from tests import independent_verifier
+from tests.unit.chainlogs import Keys, action
 
 
 @contextmanager
@@ -121,7 +121,7 @@ def test_a_full_disk_loses_nothing_that_was_fed(tmp_path: Path) -> None:
 WRITER = """
 import os, sys
 sys.path[:0] = sys.argv[2:]
-from test_log_faults import new_log, steps
+from tests.unit.test_log_faults import new_log, steps
 from pathlib import Path
 log = new_log(Path(sys.argv[1]))
 for lines in steps(log):
@@ -168,8 +168,8 @@ FILLER = """
 import os, subprocess, sys
 where = sys.argv[1]
 sys.path[:0] = sys.argv[2:]
-from test_log_faults import Verdict, findings
-from chainlogs import action
+from tests.unit.test_log_faults import Verdict, findings
+from tests.unit.chainlogs import action
 from pathlib import Path
 from capsule.errors import LogFailed
 from capsule.log import Logger

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from parsing import one, parse
 
 from capsule._parse import Parser
 from capsule.events import EVENT, EVENT_HEADER, Event, EventFlag, EventKind
+from tests.parsing import one, parse
 
 STAMP_NS = 1795541433_084596000
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from parsing import one
 
 from capsule.events import EventFlag, EventKind
+from tests.parsing import one
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from parsing import one, parse
 
 from capsule._parse import Parser
 from capsule.events import Event, EventFlag, EventKind, read_events
+from tests.parsing import one, parse
 
 JOINED, ORPHAN, TORN = EventFlag.JOINED, EventFlag.ORPHAN, EventFlag.TORN
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import resource
 
 import pytest
-from parsing import one, parse
 
 from capsule._parse import Parser
 from capsule.events import EventFlag, EventKind, read_events
+from tests.parsing import one, parse
 
 MANY = 1_000_000
 LONG = 10 << 20

@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from parsing import parse
-from reference import parse as reference
 
 from capsule.events import Event, EventFlag, EventKind
+from tests.parsing import parse
+from tests.reference import parse as reference
 
 REPO = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((REPO / "tests/data/parse").glob("*.strace"))

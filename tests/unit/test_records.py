@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
-from chainlogs import action, make_log
 
 from capsule import logdir, records
 from capsule.errors import CapsuleError
 from capsule.log import Logger
 from capsule.records import Follower, backwards, forwards, seq_of
+from tests.unit.chainlogs import action, make_log
 
 
 @pytest.fixture(params=[0, 700], ids=["one file", "rotated"])

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from parsing import parse
-from reference import NUMBERS, Reference
-from reference import parse as reference
+
+from tests.parsing import parse
+from tests.reference import NUMBERS, Reference
+from tests.reference import parse as reference
 
 REPO = Path(__file__).resolve().parents[2]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from chainlogs import action, make_log
 
 from capsule.errors import CapsuleError
 from capsule.log import Logger
 from capsule.resume import resume_link
 from capsule.verify import Verdict, Verifier
+from tests.unit.chainlogs import action, make_log
 
 
 @pytest.mark.parametrize("torn", [b"", b'{"seq":22,"type":"act', b"\0" * 100])

@@ -7,12 +7,12 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
-from chainlogs import Keys, make_log
-from probes import FORMAT_PROBES, PROBES, Probe, World
 
 from capsule import segments
 from capsule.segments import ManyVerifier, verify_file
 from capsule.verify import Pins, Report, Unreadable
+from tests.unit.chainlogs import Keys, make_log
+from tests.unit.probes import FORMAT_PROBES, PROBES, Probe, World
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,10 @@ CASES = {
     ),
     "proc.ptrace": ("ptrace(PTRACE_ATTACH, 77) = 0", "kill(77, 0) = 0"),
     "proc.mem": (
-        "process_vm_readv(77, [{iov_base=0x1, iov_len=8}], 1, [{iov_base=0x2, iov_len=8}], 1, 0) = 8",
+        (
+            "process_vm_readv(77, [{iov_base=0x1, iov_len=8}], 1, "
+            "[{iov_base=0x2, iov_len=8}], 1, 0) = 8"
+        ),
         'readv(3</x>, [{iov_base="x", iov_len=8}], 1) = 8',
     ),
     "proc.mem 2": (opened("/proc/77/mem", "O_RDWR"), opened("/proc/77/maps", "O_RDONLY")),
@@ -166,7 +169,7 @@ def test_own_rules_add_to_the_shipped_ones(tmp_path: Path) -> None:
     ],
 )
 def test_rule_that_cannot_be_used_is_named(text: str, complaint: str) -> None:
-    with pytest.raises(UsageError, match="own.toml") as caught:
+    with pytest.raises(UsageError, match=r"own\.toml") as caught:
         parse_rules(text, "own.toml")
     assert complaint in str(caught.value)
 

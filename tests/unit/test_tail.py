@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from chainlogs import action, make_log
 
 from capsule.cli import main
 from capsule.commands._lines import Lines, harmless
 from capsule.log import Logger
+from tests.unit.chainlogs import action, make_log
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -15,11 +15,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import independent_verifier
 import pytest
 from blake3 import blake3
-from chainlogs import Keys, action, make_log
-from forge import edited, rechained, resealed, swapped
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +24,9 @@ from capsule import logdir
 from capsule.cli import main
 from capsule.log import Logger
 from capsule.verify import Verifier
+from tests import independent_verifier
+from tests.unit.chainlogs import Keys, action, make_log
+from tests.unit.forge import edited, rechained, resealed, swapped
 
 GOLDEN = Path(__file__).parents[1] / "data" / "log"
 RUN = "20251124T160000Z-0123456789ab"

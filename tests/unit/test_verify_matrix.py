@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 
-import independent_verifier
 import pytest
-from chainlogs import Keys, make_log
-from forge import Lines, type_of
-from probes import (
+
+from capsule.verify import Pins, Unreadable, Verdict, Verifier
+from tests import independent_verifier
+from tests.unit.chainlogs import Keys, make_log
+from tests.unit.forge import Lines, type_of
+from tests.unit.probes import (
     FORMAT_PROBES,
     INCOMPLETE,
     PROBES,
@@ -21,8 +23,6 @@ from probes import (
     Probe,
     World,
 )
-
-from capsule.verify import Pins, Unreadable, Verdict, Verifier
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import independent_verifier
-from chainlogs import Keys, action
-from forge import edited, rechained, resealed, type_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from capsule.log import Logger
 from capsule.verify import Bad, Pins, Report, Verdict, Verifier
+from tests import independent_verifier
+from tests.unit.chainlogs import Keys, action
+from tests.unit.forge import edited, rechained, resealed, type_of
 
 KINDS = st.sampled_from(["file.read", "file.read", "file.read", "proc.exec", "cred.change"])
 PLACE = st.floats(0, 1, exclude_max=True)

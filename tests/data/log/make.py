@@ -1,4 +1,4 @@
-"""Writes the golden logs. Run once for a format version, with PYTHONPATH=.:tests:tests/unit.
+"""Writes the golden logs. Run once for a format version, with PYTHONPATH=..
 
 The bytes follow from the seeds in tests/unit/chainlogs.py; what the files mean is in vectors.json.
 """
@@ -9,11 +9,10 @@ import json
 import tempfile
 from pathlib import Path
 
-import independent_verifier
-from chainlogs import make_log
-from forge import edited, rechained, swapped
-
 from capsule import logdir
+from tests import independent_verifier
+from tests.unit.chainlogs import make_log
+from tests.unit.forge import edited, rechained, swapped
 
 HERE = Path(__file__).parent
 
