@@ -1,5 +1,5 @@
 # Short names for the commands in CONTRIBUTING.md.
-.PHONY: setup test slow lint checked ci annotate fuzz callgrind
+.PHONY: setup test slow lint checked ci annotate fuzz callgrind bench
 
 setup:
 	sh .ci/setup lint
@@ -19,7 +19,7 @@ checked:
 ci:
 	bash .ci/run
 
-# The parser: Python in its C (yellow), faults found by coverage, instructions counted.
+# The parser: Python in its C (yellow), faults found by coverage. All stages: instructions counted.
 python = $(or $(CAPSULE_VENV),.venv)/bin/python
 
 annotate:
@@ -31,4 +31,10 @@ fuzz:
 
 callgrind:
 	sh .ci/setup test
-	$(python) benchmarks/parse.py callgrind
+	$(python) -m benchmarks.parse callgrind
+	$(python) -m benchmarks.instructions
+
+# The table of goals (benchmarks/README.md); `make bench SIZE=full` for the real one.
+bench:
+	sh .ci/setup test
+	$(python) -m benchmarks.table --size $(or $(SIZE),short)
