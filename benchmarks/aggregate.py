@@ -1,6 +1,6 @@
 """Memory of parser, enricher and aggregator over a run of many short processes.
 
-    python benchmarks/aggregate.py [--assert]
+    python -m benchmarks.aggregate [--assert]
 
 Each process writes a file and connects somewhere that no other does, so that whatever is kept for
 each of them shows. With --assert it exits 1 where the goal is missed: 100,000 processes end
@@ -64,8 +64,13 @@ def main() -> int:
     if args.live:
         print(live(args.live))
         return 0
+    itself = [sys.executable, "-m", "benchmarks.aggregate", "--live"]
     figures = [
-        int(subprocess.check_output([sys.executable, __file__, "--live", str(processes)]))
+        int(
+            subprocess.check_output(
+                [sys.executable, "-m", "benchmarks.aggregate", "--live", str(processes)]
+            )
+        )
         for processes in (SHORT, LONG)
     ]
     ratio = figures[1] / figures[0]

@@ -1,6 +1,6 @@
 """How fast the logger chains, signs and writes; ratios against plain BLAKE3 in the same run.
 
-    python benchmarks/chain.py [--records N] [--assert]
+    python -m benchmarks.chain [--records N] [--assert]
 
 With --assert it exits 1 where a goal is missed: chaining in at most 3 times the CPU time of
 hashing the same bytes with blake3 alone.

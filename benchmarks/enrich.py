@@ -1,6 +1,6 @@
 """CPU time of the enricher, and of enricher and aggregator together, for each event.
 
-    python benchmarks/enrich.py [--assert]
+    python -m benchmarks.enrich [--assert]
 
 With --assert it exits 1 where the goal is missed: 1.5 us of CPU an event for both, on each
 workload. The parser's time on the same bytes, in the same run, is the yardstick.
@@ -12,12 +12,8 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from recorded import CHUNK, WORK, event_batches, fact_batches, text
-
+from benchmarks.recorded import CHUNK, WORK, event_batches, fact_batches, text
 from capsule._parse import Parser
 from capsule.aggregate import Aggregator
 from capsule.enrich import Enricher

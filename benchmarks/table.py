@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from benchmarks import runs
-from benchmarks.traces import recorded
 from benchmarks.programs import REPO, SIZES, WORKLOADS
+from benchmarks.traces import recorded
 from capsule.trace import find_strace
 
 LINES = {"full": 1_000_000, "short": 100_000, "tiny": 1000}

@@ -1,6 +1,6 @@
 """How fast `capsule verify` checks a log; ratios against plain BLAKE3 in the same run.
 
-    python benchmarks/verify.py [--records N] [--assert]
+    python -m benchmarks.verify [--records N] [--assert]
 
 With --assert it exits 1 where a goal is missed: a million records a second of CPU time on one
 core, or, on a machine whose BLAKE3 alone is too slow for that, 1.7 times BLAKE3 alone.
@@ -15,8 +15,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from chain import hash_alone, write_log
-
+from benchmarks.chain import hash_alone, write_log
 from capsule.segments import ManyVerifier, verify_file
 from capsule.verify import Verdict, Verifier
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 
 from benchmarks import runs
+from benchmarks.programs import WORKLOADS
 from benchmarks.sizes import LINES, PAIRS, SIZE
 from benchmarks.traces import recorded
-from benchmarks.programs import WORKLOADS
 
 
 class Import:

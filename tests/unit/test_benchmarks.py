@@ -14,8 +14,8 @@ import pytest
 os.environ["CAPSULE_BENCH_SIZE"] = "tiny"
 
 from benchmarks import instructions, runs, stages, table, whole
-from benchmarks.traces import LINES_PER_PROCESS, made_up
 from benchmarks.programs import WORKLOADS
+from benchmarks.traces import LINES_PER_PROCESS, made_up
 from capsule._parse import Parser
 from capsule.syscalls import NAMES
 
