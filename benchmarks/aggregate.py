@@ -66,12 +66,7 @@ def main() -> int:
         return 0
     itself = [sys.executable, "-m", "benchmarks.aggregate", "--live"]
     figures = [
-        int(
-            subprocess.check_output(
-                [sys.executable, "-m", "benchmarks.aggregate", "--live", str(processes)]
-            )
-        )
-        for processes in (SHORT, LONG)
+        int(subprocess.check_output([*itself, str(processes)])) for processes in (SHORT, LONG)
     ]
     ratio = figures[1] / figures[0]
     print(

@@ -17,8 +17,9 @@ from typing import Any
 
 from benchmarks.traces import chunks
 from capsule import wire
-from capsule.pipeline import Pipeline, Plan, StageSpec
+from capsule.pipeline import Pipeline
 from capsule.supervise import Supervisor, block_signals
+from capsule.topology import Plan, StageSpec
 
 
 class _Pass:

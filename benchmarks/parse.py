@@ -1,7 +1,7 @@
 """How fast the parser is, on a real log of a compile (`strace -f -ttt -y -s 1024 cc …`).
 
-    python benchmarks/parse.py             measure; exit 1 if a figure is below its target
-    python benchmarks/parse.py callgrind   count instructions; exit 1 if they grew by 3 %
+    python -m benchmarks.parse             measure; exit 1 if a figure is below its target
+    python -m benchmarks.parse callgrind   count instructions; exit 1 if they grew by 3 %
 
 Everything runs on one core. A time is the best of some; ratios are taken in one run. Instructions
 are counted on a recorded log (tests/data/parse/base.strace) and depend on the compiler only;
