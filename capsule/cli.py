@@ -70,7 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise CapsuleError(f"Capsule needs Linux on x86-64, and this is {here}")
         args = build_parser(known).parse_args(words)
         status: int = args.run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # it came closed
+            sys.stdout.flush()
     except CapsuleError as error:
         print(f"capsule: {error}", file=sys.stderr)
         return error.exit_status

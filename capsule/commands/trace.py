@@ -126,7 +126,17 @@ def run(args: argparse.Namespace) -> int:
         raise TraceFailed(str(error)) from error
 
 
+def _occupy_standard_fds() -> None:
+    """Where one of 0, 1, 2 came closed, keep our own files off it; the target gets it closed."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free one, and close-on-exec
+
+
 def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
+    _occupy_standard_fds()
     strace = find_strace()
     filtered = args.syscalls != "all"
     if filtered and (args.pid or args.detach_on_exit or args.user is not None):

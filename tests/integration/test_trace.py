@@ -137,6 +137,22 @@ def test_the_target_sees_the_surroundings_it_would_see_alone(tmp_path: Path) -> 
         os.close(handed)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_descriptors_that_come_closed_are_closed_in_the_target(
+    closed: str, tmp_path: Path, log_dir: Path
+) -> None:
+    """And nothing of ours takes their place."""
+    shows = "import os; print(os.listdir('/proc/self/fd'), file=open('{}', 'w'))"
+
+    def seen(prefix: str, name: str) -> str:
+        program = shows.format(tmp_path / name)
+        subprocess.run(f'{prefix} {PYTHON} -I -S -c "{program}" {closed}', shell=True, check=True)
+        return (tmp_path / name).read_text()
+
+    assert seen(f"{PYTHON} -m capsule trace -q --", "traced") == seen("", "alone")
+    assert end(log_dir)["complete"] is True
+
+
 def test_a_reader_sees_the_end_when_the_target_closes_its_output(log_dir: Path) -> None:
     """Nothing of ours may hold the target's stdout open."""
     waits = "exec >&-; read line"
