@@ -3,11 +3,16 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh .ci/setup
-capsule=${CAPSULE_VENV:-.venv}/bin/capsule
+
+show() {
+  printf '\n$ capsule %s\n' "$*"
+  "${CAPSULE_VENV:-.venv}/bin/capsule" "$@"
+}
 
 # -I -S: without site-packages, so that what hello.py does is not lost among Python's imports.
-"$capsule" trace -- "${PYTHON:-python3}" -I -S examples/hello.py
+show trace -- "${CAPSULE_VENV:-.venv}/bin/python" -I -S examples/hello.py
+show tree
+show tail -n all -k proc.exec -k net -k cred
+show verify
 echo
-"$capsule" tail
-echo
-"$capsule" verify
+echo "All Actions: ${CAPSULE_VENV:-.venv}/bin/capsule tail -n all"
