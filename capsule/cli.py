@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from capsule import __version__
-from capsule.errors import CapsuleError
+from capsule.config import config_path, configure, load
+from capsule.errors import CapsuleError, UsageError
 
 COMMANDS = {
     "trace": "capsule.commands.trace",
@@ -24,6 +25,8 @@ COMMANDS = {
     "summary": "capsule.commands.summary",
     "verify": "capsule.commands.verify",
     "doctor": "capsule.commands.doctor",
+    "config": "capsule.commands.config",
+    "completion": "capsule.commands.completion",
 }
 """Command → the module that declares (`add`) and does (`run`) it, in the order of the help."""
 
@@ -47,6 +50,13 @@ class ArgumentParser(argparse.ArgumentParser):
 
 def build_parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
     """The parser for `commands`; a run needs one of them, the help all."""
+    return _declare(commands)[0]
+
+
+def _declare(
+    commands: Sequence[str] = tuple(COMMANDS),
+) -> tuple[ArgumentParser, dict[str, ArgumentParser]]:
+    """The parser, and that of each of `commands`. Commands get at it as `args.declare`."""
     parser = ArgumentParser(
         prog="capsule",
         description="Show what a Linux program really does, and prove it.",
@@ -57,18 +67,33 @@ def build_parser(commands: Sequence[str] = tuple(COMMANDS)) -> argparse.Argument
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in commands:
         importlib.import_module(COMMANDS[name]).add(subparsers)
-    return parser
+    parser.set_defaults(declare=_declare)
+    return parser, subparsers.choices
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """The words as the command's options, with what the environment and the file have set."""
+    if not words or words[0] not in COMMANDS:
+        return build_parser().parse_args(words)
+    command = words[0]
+    parser, choices = _declare([command])
+    if command != "config":  # which shows a broken file rather than failing on it
+        config = load(config_path(os.environ))
+        try:
+            configure(choices[command], command, config, os.environ)
+        except UsageError as error:
+            choices[command].error(str(error))
+    return parser.parse_args(words)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Only here do errors become messages."""
     words = list(sys.argv[1:] if argv is None else argv)
-    known = [words[0]] if words and words[0] in COMMANDS else list(COMMANDS)
     try:
         if platform.system() != "Linux" or platform.machine() != "x86_64":
             here = f"{platform.system()} on {platform.machine()}"
             raise CapsuleError(f"Capsule needs Linux on x86-64, and this is {here}")
-        args = build_parser(known).parse_args(words)
+        args = _parse(words)
         status: int = args.run(args)
         if sys.stdout is not None:  # it came closed
             sys.stdout.flush()

@@ -105,6 +105,7 @@ def no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         monkeypatch.setenv(name, str(private / below))
     monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.setenv("CAPSULE_LOG_DIR", str(tmp_path / "log"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     usual = Path(f"/tmp/capsule-{os.getuid()}")
     logs_before = names(usual)
     before = descendants()
