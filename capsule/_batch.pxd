@@ -102,6 +102,7 @@ cdef struct Head:
 cdef struct Batch:
     # The heap is the chunk's whole lines (`data`), then the texts that are not in them (`extra`).
     Array rows
+    Row nowhere  # what is written when there is no memory for a row
     Array spans
     Array extra
     Text data
@@ -127,7 +128,11 @@ cdef inline uint32_t place(Batch * out, Text p, size_t length) noexcept nogil:
     return off
 
 
-cdef inline void open_row(Batch * out, Row * row, int kind, uint64_t line, Head * head) noexcept nogil:
+cdef inline Row * open_row(Batch * out, int kind, uint64_t line, Head * head) noexcept nogil:
+    """A row after the last, which only push_row makes one of the batch."""
+    cdef Row * row = &out.nowhere
+    if array_reserve(&out.rows, sizeof(Row)):
+        row = <Row *> (out.rows.at + out.rows.used)
     memset(row, 0, sizeof(Row))
     row.kind = <uint8_t> kind
     row.line = line
@@ -135,6 +140,7 @@ cdef inline void open_row(Batch * out, Row * row, int kind, uint64_t line, Head 
     row.ts_ns = head.ts_ns
     row.dur_ns = NO_DURATION
     row.span_first = <uint32_t> (out.spans.used // sizeof(Span))
+    return row
 
 
 cdef inline void push_row(Batch * out, Row * row, Text text, Text end, Head * head) noexcept nogil:
@@ -148,14 +154,13 @@ cdef inline void push_row(Batch * out, Row * row, Text text, Text end, Head * he
     if row.flags & ORPHAN:
         out.orphans += 1
     out.events += 1
-    if array_reserve(&out.rows, sizeof(Row)):
-        memcpy(out.rows.at + out.rows.used, row, sizeof(Row))
+    if not out.rows.failed:
         out.rows.used += sizeof(Row)
 
 
 cdef inline void emit_raw(Batch * out, int kind, uint64_t line, Text text, Text end) noexcept nogil:
     """A note or a line that is not understood."""
-    cdef Row row
+    cdef Row * row
     cdef Head head
     head.pid = NO_PID
     head.ts_ns = NO_TIME
@@ -164,5 +169,5 @@ cdef inline void emit_raw(Batch * out, int kind, uint64_t line, Text text, Text 
         out.notes += 1
     else:
         out.unparsed += 1
-    open_row(out, &row, kind, line, &head)
-    push_row(out, &row, text, end, &head)
+    row = open_row(out, kind, line, &head)
+    push_row(out, row, text, end, &head)

@@ -138,13 +138,13 @@ cdef inline bint emit_call(
     A value that is the call's own number waits for the tracee's next line: SIGSYS there
     says that the call never ran.
     """
-    cdef Row row
+    cdef Row * row
     cdef Scan scan
     cdef Known * known
     cdef uint32_t off = where(&s.out, text)
     cdef size_t spans = s.out.spans.used
     cdef int64_t number
-    open_row(&s.out, &row, SYSCALL, line, head)
+    row = open_row(&s.out, SYSCALL, line, head)
     scan = scan_args(call.args, end, &s.out.spans, text, off)
     if scan.close == NULL:
         s.out.spans.used = spans
@@ -153,7 +153,7 @@ cdef inline bint emit_call(
     row.flags = <uint8_t> flags
     row.name_off = off + <uint32_t> (call.name - text)
     row.name_len = <uint16_t> call.name_len
-    read_return(skip_blanks(scan.close + 1) + 2, end, &row, text, off)
+    read_return(skip_blanks(scan.close + 1) + 2, end, row, text, off)
     known = find_name(&s.names, call.name, call.name_len, call.hash)
     if known.length:
         row.name_id = known.id
@@ -166,7 +166,7 @@ cdef inline bint emit_call(
                 elif hold and hold_back(s, call, text, end, line, head, flags):
                     s.out.spans.used = spans
                     return True
-    push_row(&s.out, &row, text, end, head)
+    push_row(&s.out, row, text, end, head)
     return True
 
 
@@ -174,12 +174,12 @@ cdef inline void emit_endless(
     State * s, Call * call, Text text, Text end, uint64_t line, Head * head, int flags
 ) noexcept nogil:
     """Add a call whose return was never seen."""
-    cdef Row row
+    cdef Row * row
     cdef Scan scan
     cdef Known * known
     cdef uint32_t off
     cdef unsigned char unknown = 63
-    open_row(&s.out, &row, SYSCALL, line, head)
+    row = open_row(&s.out, SYSCALL, line, head)
     row.ret_off = <uint32_t> (s.out.data_len + s.out.extra.used)
     row.ret_len = 1
     array_append(&s.out.extra, &unknown, 1)
@@ -192,7 +192,7 @@ cdef inline void emit_endless(
     known = find_name(&s.names, call.name, call.name_len, call.hash)
     if known.length:
         row.name_id = known.id
-    push_row(&s.out, &row, text, end, head)
+    push_row(&s.out, row, text, end, head)
 
 # ---- tracees ----
 

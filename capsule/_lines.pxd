@@ -31,7 +31,7 @@ cdef inline bint by_seccomp(Text p, Text end) noexcept nogil:
 
 cdef inline bint take_signal(State * s, Text text, Text end, uint64_t line, Head * head) noexcept nogil:
     """`--- SIGCHLD {…} ---`, `--- stopped by SIGSTOP ---` and their old forms."""
-    cdef Row row
+    cdef Row * row
     cdef Text p = text + 4
     cdef Text last = end - 4
     cdef Text name
@@ -65,20 +65,20 @@ cdef inline bint take_signal(State * s, Text text, Text end, uint64_t line, Head
     else:
         seen(s, head.pid, 0)
     off = where(&s.out, text)
-    open_row(&s.out, &row, kind, line, head)
+    row = open_row(&s.out, kind, line, head)
     row.name_off = off + <uint32_t> (name - text)
     row.name_len = <uint16_t> (name_end - name)
     while p < last and p[0] == 32:
         p += 1
     if p < last:
         push_span(&s.out.spans, p, last, text, off)
-    push_row(&s.out, &row, text, end, head)
+    push_row(&s.out, row, text, end, head)
     return True
 
 
 cdef inline bint take_exit(State * s, Text text, Text end, uint64_t line, Head * head) noexcept nogil:
     """`+++ exited with 0 +++`, `+++ killed by SIGKILL +++`, `+++ superseded by execve in pid 7 +++`."""
-    cdef Row row
+    cdef Row * row
     cdef Text p = text + 4
     cdef Text last
     cdef Text name_end
@@ -103,11 +103,11 @@ cdef inline bint take_exit(State * s, Text text, Text end, uint64_t line, Head *
         seen(s, head.pid, SELF_NUMBER if name_end - p == 6 and memcmp(p, b"SIGSYS", 6) == 0 else 0)
         close_open(s, head.pid)
         off = where(&s.out, text)
-        open_row(&s.out, &row, KILLED, line, head)
+        row = open_row(&s.out, KILLED, line, head)
         row.flags = <uint8_t> flags
         row.name_off = off + <uint32_t> (p - text)
         row.name_len = <uint16_t> (name_end - p)
-        push_row(&s.out, &row, text, end, head)
+        push_row(&s.out, row, text, end, head)
         return True
     if starts_with(p, last, b"exited with ", 12):
         p += 12
@@ -122,12 +122,12 @@ cdef inline bint take_exit(State * s, Text text, Text end, uint64_t line, Head *
     seen(s, head.pid, 0)
     close_open(s, head.pid)
     off = where(&s.out, text)
-    open_row(&s.out, &row, SUPERSEDED if flags else EXIT, line, head)
+    row = open_row(&s.out, SUPERSEDED if flags else EXIT, line, head)
     row.flags = <uint8_t> RETVAL
     row.retval = <int64_t> value
     row.ret_off = off + <uint32_t> (p - text)
     row.ret_len = <uint32_t> (last - p)
-    push_row(&s.out, &row, text, end, head)
+    push_row(&s.out, row, text, end, head)
     if flags and value <= 0x7fffffff:
         seen(s, <int32_t> value, 0)
         node = find_node(&s.tracees, <int32_t> value)

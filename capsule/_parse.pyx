@@ -77,13 +77,39 @@ cdef class Parser:
         array_free(&self.s.out.extra)
         array_free(&self.carry)
 
+    cdef void peek(self) noexcept nogil:
+        """Decide a held call as soon as its tracee's next call begins, not when that line ends.
+
+        The line is there in part while the tracee waits in that call. To any chunking the same
+        bytes matter, the first PEEK_LIMIT of the line.
+        """
+        cdef size_t length = min(self.carry.used, <size_t> PEEK_LIMIT)
+        cdef unsigned char after
+        cdef Head head
+        cdef Call call
+        cdef Text rest
+        if self.peeked or not self.s.tracees.held or not array_reserve(&self.carry, 1):
+            return
+        after = self.carry.at[length]
+        self.carry.at[length] = 10
+        rest = read_prefix(self.carry.at, self.carry.at + length, &head)
+        if read_name(rest, &call):
+            self.peeked = True
+            seen(&self.s, head.pid, 0)
+        elif length == PEEK_LIMIT:
+            self.peeked = True
+        self.carry.at[length] = after
+
     cdef void take_piece(self) noexcept nogil:
         """What `carry` holds is a piece of a line longer than `max_line`."""
-        cdef Text text = self.carry.at
         if self.in_cut:
             self.cut += 1
+        else:
+            self.peek()
         self.in_cut = True
-        emit_raw(&self.s.out, UNPARSED, self.s.lines_in + 1, text, text + self.carry.used)
+        emit_raw(
+            &self.s.out, UNPARSED, self.s.lines_in + 1, self.carry.at, self.carry.at + self.carry.used
+        )
         self.carry.used = 0
 
     cdef void add_carry(self, Text p, Text end) noexcept nogil:
@@ -113,22 +139,6 @@ cdef class Parser:
         self.carry.used = 0
         self.peeked = False
 
-    cdef void peek(self) noexcept nogil:
-        """Decide a held call as soon as its tracee's next call begins, not when that line ends.
-
-        The line is there in part while the tracee waits in that call.
-        """
-        cdef Head head
-        cdef Call call
-        cdef Text rest
-        if self.carry.used > PEEK_LIMIT or not array_reserve(&self.carry, 1):
-            return
-        self.carry.at[self.carry.used] = 10
-        rest = read_prefix(self.carry.at, self.carry.at + self.carry.used, &head)
-        if read_name(rest, &call):
-            self.peeked = True
-            seen(&self.s, head.pid, 0)
-
     cdef void take_chunk(self, Text p, size_t length) noexcept nogil:
         cdef Text end = p + length
         cdef Text newline = <Text> memrchr(p, 10, length) if length else NULL
@@ -152,7 +162,7 @@ cdef class Parser:
             p = newline + 1
         if p < end:
             self.add_carry(p, end)
-            if self.s.tracees.held and not self.peeked and not self.s.colours:
+            if not self.in_cut:
                 self.peek()
 
     cdef bint failed(self) noexcept nogil:

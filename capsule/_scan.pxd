@@ -39,17 +39,29 @@ cdef extern from *:
     #define MASKED_IS(op, bits, c) \\
         _mm_cmpeq_epi8(op(x, _mm_set1_epi8((char) (bits))), _mm_set1_epi8(c))
     /* x | 0x20 makes [ ] of { }, and x & 0xfe makes ( of ). */
-    FIND_BYTE(find_special,
-              OR(OR(OR(MASKED_IS(_mm_or_si128, 0x20, '{'), MASKED_IS(_mm_or_si128, 0x20, '}')),
-                    OR(MASKED_IS(_mm_and_si128, 0xfe, '('), IS('"'))),
-                 OR(OR(IS(','), IS('<')), IS('/'))),
-              ARG_CLASS[*p])
+    #define SPECIAL \\
+        OR(OR(OR(MASKED_IS(_mm_or_si128, 0x20, '{'), MASKED_IS(_mm_or_si128, 0x20, '}')), \\
+              OR(MASKED_IS(_mm_and_si128, 0xfe, '('), IS('"'))), \\
+           OR(OR(IS(','), IS('<')), IS('/')))
+    /* Which of the 16 bytes from `p` on (of those before `end`) are not plain. */
+    static inline uint32_t special_mask(const unsigned char *p, const unsigned char *end)
+    {
+        uint32_t mask = 0;
+        if (end - p >= 16) {
+            __m128i x = _mm_loadu_si128((const __m128i *) p);
+            return _mm_movemask_epi8(SPECIAL);
+        }
+        for (int i = 0; i < end - p; i++)
+            mask |= (uint32_t) (ARG_CLASS[p[i]] != PLAIN) << i;
+        return mask;
+    }
     FIND_BYTE(find_quote, IS('"'), *p == '"')
     FIND_BYTE(find_path_end, OR(OR(IS('<'), IS('>')), IS(92)), *p == '<' || *p == '>' || *p == 92)
     """
     int PLAIN, QUOTE, OPEN, CLOSE, COMMA, ANGLE, SLASH
     const unsigned char ARG_CLASS[256]
-    Text find_special(Text p, Text end) noexcept nogil
+    uint32_t special_mask(Text p, Text end) noexcept nogil
+    int __builtin_ctz(uint32_t mask) noexcept nogil
     Text find_quote(Text p, Text end) noexcept nogil
     Text find_path_end(Text p, Text end) noexcept nogil
 
@@ -213,51 +225,67 @@ cdef inline Scan scan_args(
     cdef bint comments = True
     cdef bint decorations = True
     cdef Text q
+    cdef Text block = p
+    cdef uint32_t mask = special_mask(p, end)
     cdef unsigned char kind
     scan.close = NULL
     scan.arg = p
     while True:
-        p = find_special(p, end)
-        if p >= end:
+        while mask == 0:
+            block += 16
+            if block >= end:
+                break
+            mask = special_mask(block, end)
+        if mask == 0:
             break
+        p = block + __builtin_ctz(mask)
+        mask &= mask - 1
         kind = ARG_CLASS[p[0]]
         if kind == COMMA:
             if depth == 0:
                 push_span(spans, scan.arg, p, base, base_off)
                 scan.arg = p + 1
-        elif kind == QUOTE:
-            p = skip_string(p + 1, end)
-            if p == NULL:
-                break
             continue
-        elif kind == OPEN:
+        if kind == OPEN:
             depth += 1
-        elif kind == CLOSE:
-            if depth == 0:
-                if p[0] == 41 and returns(p, end):
+            continue
+        if kind == CLOSE:
+            if p[0] == 41 and returns(p, end):
+                if depth == 0:
                     scan.close = p
                     return scan
-            else:
-                if p[0] == 41 and returns(p, end):
-                    fallback = p
-                    fallback_arg = scan.arg
-                    fallback_used = spans.used
+                fallback = p
+                fallback_arg = scan.arg
+                fallback_used = spans.used
+            if depth:
                 depth -= 1
+            continue
+        if kind == QUOTE:
+            q = skip_string(p + 1, end)
+            if q == NULL:
+                break
         elif kind == ANGLE:
-            if decorations and p[1] != 60 and decorates(start, p):
-                q = skip_decoration(p + 1, end)
-                if q != NULL:
-                    p = q
-                    continue
+            if not decorations or p[1] == 60 or not decorates(start, p):
+                continue
+            q = skip_decoration(p + 1, end)
+            if q == NULL:
                 decorations = False
-        elif kind == SLASH:
-            if comments and p[1] == 42:
-                q = skip_comment(p + 2, end)
-                if q != NULL:
-                    p = q
-                    continue
+                continue
+        else:
+            if not comments or p[1] != 42:
+                continue
+            q = skip_comment(p + 2, end)
+            if q == NULL:
                 comments = False
-        p += 1
+                continue
+        # Go on at q.
+        if q - block < 16:
+            mask &= <uint32_t> 0xffff << (q - block)
+        elif q < end:
+            block = q
+            mask = special_mask(q, end)
+        else:
+            break
     if fallback != NULL:
         scan.close = fallback
         scan.arg = fallback_arg

@@ -43,6 +43,7 @@ NOTE_AFTER_PREFIX = re.compile(
 )
 GLUED = re.compile(rb"strace: Process \d* attached$")
 NEAR_OPEN_CALLS = 64
+PEEK_LIMIT = 512
 
 
 def syscall_numbers() -> dict[bytes, set[int]]:
@@ -292,6 +293,9 @@ class Reference:
             lines.pop()
         for number, line in enumerate(lines, 1):
             if len(line) > self.max_line:
+                head = Head(number)
+                if NAME.match(read_prefix(line[: self.max_line][:PEEK_LIMIT], head)):
+                    self.seen(head.pid)
                 for at in range(0, len(line), self.max_line):
                     raw = line[at : at + self.max_line]
                     self.events.append(plain_event(Head(number), EventKind.UNPARSED, raw=raw))

@@ -241,6 +241,16 @@ def test_a_held_call_is_let_go_when_its_tracees_next_call_begins() -> None:
     assert parser.feed(b"3, ") == b""
 
 
+@pytest.mark.parametrize("step", [1, 7, 100])
+def test_a_held_call_comes_before_a_line_that_is_cut(step: int) -> None:
+    """It came after the pieces when they came whole, and before them when they came in part."""
+    text = 'write(2, "kind", 4kind) = 4\nwrite(2, "Uncategorized", 13Uncategorized) = 13\n'
+    events = parse(text, range(0, len(text), step), max_line=40)
+    assert [(event.line, event.kind.name) for event in events] == [
+        (1, "SYSCALL"), (2, "UNPARSED"), (2, "UNPARSED"),
+    ]  # fmt: skip
+
+
 def test_strace_writes_into_its_own_line() -> None:
     """Without -o its messages come between the parts of a line."""
     assert transcript(
