@@ -16,8 +16,6 @@ repeatable option words as a shell splits them), and `CAPSULE_LOG_DIR` for every
 from __future__ import annotations
 
 import argparse
-import shlex
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,11 +48,15 @@ def config_path(env: Mapping[str, str]) -> Path:
 def load(path: Path) -> dict[str, Any]:
     """The file's tables; none if there is no file. Raises UsageError."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    import tomllib  # 5 ms, which only who has a file should pay
+
+    try:
+        return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
 
@@ -123,7 +125,7 @@ def _value(action: argparse.Action, given: Any, place: str) -> Any:
             raise UsageError(f"{place}: {given!r} is neither true nor false")
         return value if action.const is not False else not value
     if isinstance(action, argparse._AppendAction):
-        words = shlex.split(given) if isinstance(given, str) else given
+        words = _split(given) if isinstance(given, str) else given
         if not isinstance(words, list):
             raise UsageError(f"{place}: {given!r} is not a list")
         return [_single(action, word, place) for word in words]
@@ -143,3 +145,9 @@ def _single(action: argparse.Action, given: Any, place: str) -> Any:
         known = ", ".join(map(str, action.choices))
         raise UsageError(f"{place}: {given!r} is none of {known}")
     return value
+
+
+def _split(text: str) -> list[str]:
+    import shlex
+
+    return shlex.split(text)
