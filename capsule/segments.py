@@ -109,8 +109,7 @@ class ManyVerifier(Verifier):
                 self._judge(kind, line)
             except Fault:
                 return False
-        after_end = self._end is not None and segment.end.seq != scan.seq
-        return not after_end and self._advance(segment.end)
+        return self._advance(segment.end)
 
     def _advance(self, state: State) -> bool:
         scan = self._scan
@@ -118,7 +117,7 @@ class ManyVerifier(Verifier):
         scan.unsealed += state.unsigned
         scan.actions += state.actions
         scan.count_sum = (scan.count_sum + state.count) % 2**64
-        # A pinned record among them: the ordinary way stops at it.
+        # The ordinary way stops at a record that is pinned, or that comes after the end.
         return scan.unsealed <= scan.limit and scan.seq <= scan.watch
 
     def skipped(self, size_bytes: int) -> None:

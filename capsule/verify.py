@@ -112,7 +112,6 @@ class Verifier:
         self._authenticated: int | None = None
         self._authenticated_before: int | None = None  # the signature before that one
         self._key = b""
-        self._after_checkpoint = False
         self._start: dict[str, Any] | None = None
         self._end: dict[str, Any] | None = None
         self._bad: Bad | None = None
@@ -227,7 +226,6 @@ class Verifier:
         if kind != "action":
             record: dict[str, Any] = json.loads(line)
             getattr(self, f"_on_{kind}")(record, line)
-        self._after_checkpoint = kind == "checkpoint"
         self._check_watched(self._scan.seq - 1)
 
     def _on_start(self, record: dict[str, Any], line: bytes) -> None:
@@ -261,7 +259,7 @@ class Verifier:
     def _go_on(self, record: dict[str, Any]) -> None:
         """A later file of a rotated log begins with a start record that continues the chain."""
         first = self._start or {}
-        if not self._after_checkpoint:
+        if self._scan.unsealed:  # it does not follow a checkpoint directly
             raise Fault("is a second start record")
         if record["run"] != first["run"] or record["checkpoint"] != first["checkpoint"]:
             raise Fault("is a start record of another run")

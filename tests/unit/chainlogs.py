@@ -20,13 +20,15 @@ class KnownKey:
 
     def __init__(self, seed: bytes) -> None:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
+        self.erased = False
         self.public = self._key.public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:
         return self._key.sign(message)
 
     def erase(self) -> None:
-        """A thief keeps it."""
+        """A thief keeps it; only that it was asked for is noted."""
+        self.erased = True
 
 
 @dataclass

@@ -272,6 +272,7 @@ FORMAT_PROBES = [
     Probe("half a surrogate pair", member(b'"x":"\\ud800"'), TAMPERED, 20, 17),
     Probe("other half of a surrogate pair", member(b'"x":"\\udc00"'), TAMPERED, 20, 17),
     Probe("surrogates the wrong way round", member(b'"x":"\\udc00\\ud800"'), TAMPERED, 20, 17),
+    Probe("two lower halves of surrogates", member(b'"x":"\\udc00\\udc00"'), TAMPERED, 20, 17),
     Probe("surrogate and a letter", member(b'"x":"\\ud800\\u0041"'), TAMPERED, 20, 17),
     *(
         Probe(f"bytes {text.hex()}", member(b'"x":"' + text + b'"'), TAMPERED, 20, 17)
@@ -365,6 +366,20 @@ FORMAT_PROBES = [
     Probe("cadence is a text", with_body(0, swapped(b'"records":8', b'"records":"8"')), TAMPERED, 0),
     Probe("an action first", lambda w: resealed(w.log[1:2] + w.log[1:], w.keys), TAMPERED, 0),
     Probe("a second start", lambda w: resealed([*w.log[:20], w.log[0], *w.log[20:]], w.keys, 20), TAMPERED, 20, 17),
+    Probe("a later start, but not after a checkpoint", lambda w: resealed([
+        *w.log[:20],
+        edited(w.log, 0, swapped(w.key.encode(), w.keys[2].public.hex().encode()))[0],
+        *w.log[20:]], w.keys, 20), TAMPERED, 20, 17),
+    Probe("a later start with another cadence", lambda w: resealed([
+        *w.log[:18],
+        edited(edited(w.log, 0, swapped(w.key.encode(), w.keys[2].public.hex().encode())), 0,
+               swapped(b'"records":8', b'"records":9'))[0],
+        *w.log[18:]], w.keys, 18), TAMPERED, 18, 17),
+    Probe("a later start of another run", lambda w: resealed([
+        *w.log[:18],
+        edited(edited(w.log, 0, swapped(w.key.encode(), w.keys[2].public.hex().encode())), 0,
+               swapped(b"20251124", b"20251125"))[0],
+        *w.log[18:]], w.keys, 18), TAMPERED, 18, 17),
     Probe("sealed, then going on", lambda w: resealed([*w.log, *w.log[18:20]], [*w.keys, w.keys[5]], 50), TAMPERED, 50, 49),
 ]
 # fmt: on

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chainlogs import Keys
 
 from capsule import chain, logdir
 from capsule.errors import LogDirRefused, LogFailed
@@ -263,3 +264,17 @@ def test_each_checkpoint_is_handed_to_the_anchor(tmp_path: Path) -> None:
     assert logdir.log_path(tmp_path, "r").read_bytes().endswith(anchored[0])
     log.close({})
     assert types(b"".join(anchored)) == ["checkpoint", "end"]
+
+
+def test_every_key_is_erased_as_soon_as_it_has_signed(tmp_path: Path) -> None:
+    keys = Keys()
+    log = Logger(tmp_path / "r.jsonl", {"run": "r"}, new_key=keys)
+    for number in range(3):
+        log.feed(body("proc.exec"))
+        assert [key.erased for key in keys.made] == [True] * (number + 1) + [False]
+    log.close({})
+    assert all(key.erased for key in keys.made)
+    other = Keys()
+    log = Logger(tmp_path / "s.jsonl", {"run": "s"}, new_key=other)
+    log.abandon()
+    assert [key.erased for key in other.made] == [True]
