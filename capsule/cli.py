@@ -24,6 +24,7 @@ COMMANDS = {
     "tree": "capsule.commands.tree",
     "summary": "capsule.commands.summary",
     "verify": "capsule.commands.verify",
+    "query": "capsule.commands.query",
     "doctor": "capsule.commands.doctor",
     "config": "capsule.commands.config",
     "completion": "capsule.commands.completion",
