@@ -63,8 +63,16 @@ def _check(path: Path) -> None:
         todo = f"run `chmod 700 {path}` if what is in it is yours"
     elif not os.access(path, os.W_OK | os.X_OK):
         what, todo = "is not writable", f"run `chmod 700 {path}` or name another with --log-dir"
+    elif _anyone_can_replace(path):
+        what = "can be replaced by anyone: its parent is writable by all and not sticky"
+        todo = "name another with --log-dir"
     if what:
         raise LogDirRefused(f"the log directory {path} {what}; {todo}")
+
+
+def _anyone_can_replace(path: Path) -> bool:
+    mode = path.absolute().parent.stat().st_mode
+    return bool(mode & stat.S_IWOTH and not mode & stat.S_ISVTX)
 
 
 def new_run_id() -> str:

@@ -38,6 +38,7 @@ def test_it_is_created_private_whatever_the_umask(tmp_path: Path) -> None:
         ("group", r"is open to others \(mode 0750\); run `chmod 700"),
         ("world", r"is open to others \(mode 0701\)"),
         ("missing parent", "cannot create the log directory"),
+        ("open parent", "can be replaced by anyone: its parent is writable by all"),
     ],
 )
 def test_it_is_refused(tmp_path: Path, what: str, said: str) -> None:
@@ -49,6 +50,9 @@ def test_it_is_refused(tmp_path: Path, what: str, said: str) -> None:
         path.symlink_to(tmp_path / "nowhere")
     elif what == "file":
         path.touch()
+    elif what == "open parent":
+        path.mkdir(mode=0o700)
+        tmp_path.chmod(0o777)
     elif what == "missing parent":
         path = tmp_path / "a" / "b"
     else:
