@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chainlogs import Keys
 
 from capsule import chain, logdir
 from capsule.errors import LogDirRefused, LogFailed
 from capsule.log import Logger
 from capsule.logfile import is_live
+from tests.unit.chainlogs import Keys
 
 SECOND = 1_000_000_000
 
