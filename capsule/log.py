@@ -37,11 +37,16 @@ GROUP_NS = 10_000_000
 URGENT_KINDS = (
     "proc.exec",
     "proc.ptrace",
+    "proc.memory",
+    "proc.namespace",
     "cred.change",
+    "dir.root",
     "sys.module",
     "sys.bpf",
     "sys.mount",
+    "sys.kexec",
 )
+"""What may be the step to taking over the machine: signed before anything else can happen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,8 @@ class Logger:
         self._file = LogFile(target if isinstance(target, int) else Path(target))
         watched = guard if guard is not None else str(self.path.parent) if self.path else None
         self._urgent = tuple(b'{"kind":"%b"' % kind.encode() for kind in URGENT_KINDS)
-        if watched is not None:
-            text = orjson.dumps(escape_arg(os.path.abspath(watched)))[1:-1]
+        for name in {os.path.abspath(watched), os.path.realpath(watched)} if watched else ():
+            text = orjson.dumps(escape_arg(name))[1:-1]
             self._urgent += tuple(b'"target":"%b%b' % (text, end) for end in (b"/", b'"'))
         self._chain.start(start)
         self._flush()

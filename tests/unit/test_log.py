@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from capsule import chain, logdir
+from capsule import chain, logdir, syscalls
 from capsule.errors import LogDirRefused, LogFailed
-from capsule.log import Logger
+from capsule.log import URGENT_KINDS, Logger
 from capsule.logfile import is_live
 from tests.unit.chainlogs import Keys
 
@@ -84,7 +84,11 @@ def test_group_commit(log: Logger, clock: Clock) -> None:
     assert log.tick() == b""
 
 
-@pytest.mark.parametrize("kind", ["proc.exec", "cred.change", "proc.ptrace"])
+def test_grave_kinds_are_kinds() -> None:
+    assert set(URGENT_KINDS) <= set(syscalls.KINDS)
+
+
+@pytest.mark.parametrize("kind", URGENT_KINDS)
 def test_a_grave_record_leaves_signed(log: Logger, kind: str) -> None:
     lines = log.feed(body() + body(kind) + body())
     assert types(lines) == ["action", "action", "action", "checkpoint"]
@@ -94,6 +98,15 @@ def test_a_touch_of_the_log_directory_leaves_signed(log: Logger, tmp_path: Path)
     assert types(log.feed(body(target=f"{tmp_path}/r1.jsonl"))) == ["action", "checkpoint"]
     assert types(log.feed(body(target=str(tmp_path)))) == ["action", "checkpoint"]
     assert log.feed(body(target=f"{tmp_path}x")) == b""
+
+
+def test_a_log_directory_reached_by_a_link_is_guarded_by_its_real_name(tmp_path: Path) -> None:
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+    log = Logger(tmp_path / "link" / "r.jsonl", {"run": "r"})
+    assert types(log.feed(body(target=f"{real}/r.jsonl"))) == ["action", "checkpoint"]
+    log.abandon()
 
 
 def test_cadence_in_records(tmp_path: Path, clock: Clock) -> None:
