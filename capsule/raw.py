@@ -19,7 +19,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 import zstandard
 from blake3 import blake3
@@ -183,11 +183,22 @@ def check(log: Path) -> RawVerdict | None:
         mark = None
     if mark is None:
         return None
+    if not _is_mark(mark):
+        return RawVerdict(0, "altered")
     path = raw_path(log)
     if not path.exists():
         return RawVerdict(mark["lines"], "missing")
     same = hash_prefix(path, mark["bytes"]) == mark["blake3"]
     return RawVerdict(mark["lines"], "intact" if same else "altered")
+
+
+def _is_mark(mark: object) -> TypeGuard[dict[str, Any]]:
+    """Whether it is what a RawWriter leaves; in a forged log it may be anything."""
+    return (
+        isinstance(mark, dict)
+        and all(isinstance(mark.get(name), int) for name in ("lines", "bytes"))
+        and isinstance(mark.get("blake3"), str)
+    )
 
 
 def hash_prefix(path: Path, size: int) -> str | None:

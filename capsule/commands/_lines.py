@@ -40,13 +40,13 @@ def size_text(size_bytes: int) -> str:
     raise AssertionError
 
 
-def clock_text(ts_ns: Any) -> str:
-    """Local time of day with microseconds, as strace -tt; a dash when unknown."""
+def clock_text(ts_ns: Any, form: str = "%H:%M:%S") -> str:
+    """Local time of day with microseconds, as strace -tt; a dash when unknown or absurd."""
     if not isinstance(ts_ns, int):
         return "-"
     seconds, rest = divmod(ts_ns, 1_000_000_000)
     try:
-        return f"{time.strftime('%H:%M:%S', time.localtime(seconds))}.{rest // 1000:06d}"
+        return f"{time.strftime(form, time.localtime(seconds))}.{rest // 1000:06d}"
     except (OverflowError, ValueError, OSError):
         return "-"
 

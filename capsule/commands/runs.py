@@ -7,15 +7,14 @@ import json
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 from capsule import logdir
-from capsule.commands._lines import exit_text, harmless, size_text
+from capsule.commands._lines import clock_text, exit_text, harmless, size_text
 from capsule.errors import CapsuleError
 from capsule.logfile import is_live
-from capsule.records import backwards, first_line, load, open_log, type_of
+from capsule.records import backwards, first_line, load, open_log, seq_of, type_of
 
 COLUMNS = ("RUN", "STARTED", "TOOK", "SIZE", "RECORDS", "EXIT", "STATE", "COMMAND")
 RIGHT = {"TOOK", "SIZE", "RECORDS", "EXIT"}
@@ -70,12 +69,13 @@ def describe(path: Path) -> dict[str, Any]:
             entry["state"] = "live" if live else "incomplete"
             return entry
         start = load(first)
-        last = load(next(backwards(path), first))
+        newest = next(backwards(path), first)
+        last = load(newest)
         timed = last if "time_ns" in last else next(
             (load(line) for line in backwards(path) if type_of(line) != "action"), start
         )  # fmt: skip
         ended = last.get("type") == "end"
-        entry["records"] = last["seq"] + 1
+        entry["records"] = seq_of(newest) + 1
         entry["started_ns"] = start.get("time_ns")
         if isinstance(start.get("time_ns"), int) and isinstance(timed.get("time_ns"), int):
             entry["duration_ns"] = timed["time_ns"] - start["time_ns"]
@@ -100,7 +100,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
     argv = entry["argv"]
     return (
         harmless(entry["run"]),
-        time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started // 10**9)) if started else "-",
+        clock_text(started, "%Y-%m-%d %H:%M:%S").partition(".")[0],
         _took(entry["duration_ns"]),
         size_text(entry["bytes"]),
         str(entry["records"] if entry["records"] is not None else "-"),
@@ -113,10 +113,9 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
 def _took(duration_ns: int | None) -> str:
     if duration_ns is None:
         return "-"
-    seconds = duration_ns / 1e9
-    if seconds < 60:
-        return f"{seconds:.2f}s"
-    minutes, seconds = divmod(int(seconds), 60)
+    if duration_ns < 60 * 10**9:
+        return f"{duration_ns / 1e9:.2f}s"
+    minutes, seconds = divmod(duration_ns // 10**9, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}h{minutes:02}m{seconds:02}s" if hours else f"{minutes}m{seconds:02}s"
 

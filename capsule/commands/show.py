@@ -86,7 +86,7 @@ def _threads(path: Path, action: dict[str, Any]) -> Iterator[int]:
 
 
 def _text(name: str, value: Any) -> str:
-    if name.endswith("_ns") and name != "dur_ns" and isinstance(value, int) and value > 10**15:
+    if name.endswith("_ns") and isinstance(value, int) and 10**15 < value < 2**63:
         seconds, rest = divmod(value, 10**9)
         when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
         return f"{value}  ({when:%Y-%m-%d %H:%M:%S}.{rest:09d} UTC)"

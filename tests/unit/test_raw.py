@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from capsule import raw
 from capsule.errors import CapsuleError
-from capsule.raw import RawWriter, hash_prefix, read_lines, units
+from capsule.log import Logger
+from capsule.raw import RawWriter, check, hash_prefix, read_lines, units
 
 TEXT = st.lists(st.binary(max_size=40).map(lambda b: b.replace(b"\n", b"")), max_size=60)
 
@@ -98,3 +99,13 @@ def test_only_the_units_that_hold_the_lines_are_read(tmp_path: Path) -> None:
     assert [n for n, _ in read_lines(path, 190_000, 190_002)] == [190_000, 190_001, 190_002]
     with pytest.raises(CapsuleError, match="damaged"):
         list(read_lines(path, 1, 1))
+
+
+@pytest.mark.parametrize("mark", [5, "x", [], {}, {"lines": 1}, {"lines": "a", "bytes": 1}])
+def test_a_forged_mark_is_altered_and_stops_nothing(tmp_path: Path, mark: object) -> None:
+    log = Logger(tmp_path / "r.jsonl", {"run": "r"})
+    log.signed_extra = {"raw": mark}
+    log.close({})
+    found = check(tmp_path / "r.jsonl")
+    assert found is not None
+    assert found.state == "altered"

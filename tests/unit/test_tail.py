@@ -241,6 +241,28 @@ def test_runs(capsule_main: Run, log: Path, log_dir: Path) -> None:
     assert "2025-11-24 16:00:00" in rows[3]
 
 
+@pytest.mark.parametrize("value", [None, -1, 2**80, 2**63, [], {}, "x", True, 1.5, {"seq": 0}])
+def test_hostile_starts_and_ends_do_not_stop_the_list(
+    capsule_main: Run, log: Path, log_dir: Path, value: object
+) -> None:
+    fields = ("time_ns", "argv", "run", "exit", "kind", "count", "seq", "clocks", "uid")
+    text = json.dumps(dict.fromkeys(fields, value))[1:-1]
+    for name, kinds in (("3-a", ("start", "end")), ("3-b", ("start", "checkpoint", "action"))):
+        lines = [f'{{"seq":{seq},"type":"{kind}",{text}}}\n' for seq, kind in enumerate(kinds)]
+        (log_dir / f"{name}.jsonl").write_text("".join(lines))
+    for words in (
+        ["runs"],
+        ["runs", "--json"],
+        ["tail", "3-a"],
+        ["tail", "3-b"],
+        ["show", "3-a", "0"],
+    ):
+        status, out, err = capsule_main(*words)
+        assert (status, err) == (0, ""), words
+        assert len(out.splitlines()) >= 2
+    assert capsule_main("verify", "3-a")[0] == 1
+
+
 def test_no_runs(capsule_main: Run, log_dir: Path) -> None:
     assert capsule_main("runs") == (0, "", f"capsule: no run in {log_dir} yet\n")
 
