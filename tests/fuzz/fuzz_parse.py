@@ -8,13 +8,12 @@ from pathlib import Path
 import atheris
 import orjson
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from reference import Reference
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from capsule._jsonl import jsonl
 from capsule._parse import Parser
 from tests.parsing import parse
+from tests.reference import Reference
 
 
 def check(data: bytes) -> None:
