@@ -15,7 +15,7 @@ from capsule.aggregate import Aggregator
 from capsule.enrich import Enricher
 from capsule.log import Logger
 from capsule.syscalls import NAMES
-from capsule.wire import Stage
+from capsule.stage import Stage
 
 MAKERS: dict[str, Callable[[], Stage]] = {
     "parse": lambda: Parser(NAMES),

@@ -25,6 +25,8 @@ COMMANDS = {
     "summary": "capsule.commands.summary",
     "verify": "capsule.commands.verify",
     "query": "capsule.commands.query",
+    "subscribe": "capsule.commands.subscribe",
+    "keygen": "capsule.commands.keygen",
     "doctor": "capsule.commands.doctor",
     "config": "capsule.commands.config",
     "completion": "capsule.commands.completion",
@@ -36,10 +38,15 @@ class ArgumentParser(argparse.ArgumentParser):
     """argparse's, but a command answers for its own words and may choose the exit status."""
 
     usage_status = 2
+    spill: str | None = None
+    """The list that takes words after an option, which argparse's nargs="*" leaves over."""
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """As the base; but what is unknown is an error here, with this command's usage."""
         found, unknown = super().parse_known_args(args, namespace)
+        if self.spill is not None and not any(word.startswith("-") for word in unknown):
+            getattr(found, self.spill).extend(unknown)
+            unknown = []
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return found, unknown

@@ -116,7 +116,7 @@ class Logger:
             text = orjson.dumps(escape_arg(name))[1:-1]
             self._urgent += tuple(b'"target":"%b%b' % (text, end) for end in (b"/", b'"'))
         self._chain.start(start)
-        self._flush()
+        self.last = self._flush()
 
     # -- what the shell calls -------------------------------------------------------------
 
@@ -182,14 +182,16 @@ class Logger:
         )
 
     last: bytes = b""
+    """The lines that the constructor, `close` or `abandon` have brought to the file."""
 
     def abandon(self) -> None:
         """Write what is queued, as far as that works, and close without a seal."""
         if self._file.closed:
             return
+        self.last = b""
         try:
             with contextlib.suppress(LogFailed):
-                self._flush(sync=self._fsync != "never")
+                self.last = self._flush(sync=self._fsync != "never")
         finally:
             self._chain.erase_key()
             self._file.close()

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import signal
+import socket
 import tempfile
 import traceback
 from collections.abc import Collection, Sequence
@@ -70,6 +71,7 @@ class Pipeline:
 
     def _fork_stages(self, private: str) -> None:
         pipes: list[tuple[int, int]] = []
+        taps = _taps() if self.plan.publish is not None else {}
         try:
             # The last one's life is `done`: see wire.py.
             for _ in self.topology:
@@ -90,6 +92,7 @@ class Pipeline:
                     upstream_pid=self.stages[-1].pid if index else None,
                     before=pipes[index - 1][0] if index else -1,
                     after=-1 if last else pipes[index + 1][0],
+                    tap=taps.get(spec.name),
                 )
                 pid = os.fork()
                 if pid == 0:
@@ -98,6 +101,7 @@ class Pipeline:
                     if self.plan.log_fd is not None and spec is self.topology[-1]:
                         keep.add(self.plan.log_fd)
                     keep |= {self.plan.source} if index == 0 else set()
+                    keep |= {seat.tap.fileno()} if seat.tap is not None else set()
                     _stage_main(spec, seat, self.plan, keep, self._stderr)
                 theirs.close()
                 self.stages.append(StageProcess(spec, pid, ours))
@@ -105,6 +109,8 @@ class Pipeline:
             gc.unfreeze()
             for fd in itertools.chain.from_iterable(pipes):
                 os.close(fd)
+            for tap in taps.values():
+                tap.close()
 
     def _await_joined(self) -> None:
         """Return when every stage is joined. A stage that dies takes the others along."""
@@ -190,6 +196,13 @@ def _after_colon(words: Sequence[str]) -> str:
     return "".join(f": {word}" for word in words)
 
 
+def _taps() -> dict[str, socket.socket]:
+    """What joins the parser and the logger of a published run, by the stage's name."""
+    from capsule.tap import tap_pair
+
+    return dict(zip(("parser", "logger"), tap_pair(), strict=True))
+
+
 def _private_dir(fallback: Path) -> str:
     """A fresh 0700 directory whose socket paths fit into the 107 bytes that unix(7) allows."""
     for parent in (tempfile.gettempdir(), "/tmp", str(fallback)):
@@ -213,7 +226,7 @@ def _stage_main(
         for fd, onto in ((null, 0), (null, 1), (stderr, 2)):
             os.dup2(fd, onto)
         close_fds(keep)
-        wire.leave_terminal()
+        _leave_terminal()
         set_name(f"capsule-{spec.name}"[:15].encode())
         shell = wire.Shell(seat)
         try:
@@ -231,6 +244,14 @@ def _stage_main(
         os.write(2, traceback.format_exc().encode())
     finally:
         os._exit(status)
+
+
+def _leave_terminal() -> None:
+    """A process group of its own: the terminal's signals and job control pass the stage by."""
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(signo, signal.SIG_IGN)
 
 
 def close_fds(keep: Collection[int]) -> None:

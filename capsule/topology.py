@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from capsule import wire
+from capsule.endpoints import Publish
 from capsule.killtree import kill_tree
+from capsule.stage import Sink, Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Plan:
     `gated`: its first lines are the launch gate's. `keep_raw`: store the text beside the log.
     `log_fd`: write the log there and not to `log_path`. `rotate_bytes`: 0 for one file.
     `anchor_cmds`, `anchor_syslog`: who gets each checkpoint. `resumes`: the torn log before.
-    `rules`: files of tag rules. `redact`: hide secrets in argv. `hash_exe`: hash each program.
+    `publish`: where subscribers find the run. `rules`: files of tag rules. `redact`: hide
+    secrets in argv. `hash_exe`: hash each program.
     """
 
     source: int
@@ -43,6 +46,7 @@ class Plan:
     anchor_cmds: tuple[str, ...] = ()
     anchor_syslog: bool = False
     resumes: dict[str, Any] | None = None
+    publish: Publish | None = None
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
@@ -79,7 +83,12 @@ def _parser(shell: wire.Shell, plan: Plan) -> None:
     from capsule.syscalls import NAMES
 
     shell.join()
-    shell.run_stage(Parser(NAMES), live=plan.live)
+    stage: Stage = Parser(NAMES)
+    if plan.publish is not None and shell.seat.tap is not None:
+        from capsule.tap import Tap
+
+        stage = Tap(stage, shell.seat.tap, lossless=plan.publish.lossless)
+    shell.run_stage(stage, live=plan.live)
 
 
 def _enricher(shell: wire.Shell, plan: Plan) -> None:
@@ -107,6 +116,17 @@ def _aggregator(shell: wire.Shell, plan: Plan) -> None:
 
 
 def _logger(shell: wire.Shell, plan: Plan) -> None:
+    if plan.publish is None:
+        _log(shell, plan, lambda sink: sink)
+        return
+    from capsule.fanout import publishing
+
+    log = str(plan.log_path) if plan.log_fd is None else None
+    with publishing(shell, plan.publish, log, str(plan.start["run"])) as publish:
+        _log(shell, plan, publish)
+
+
+def _log(shell: wire.Shell, plan: Plan, wrap: Callable[[Sink], Sink]) -> None:
     from capsule.anchor import open_anchors
     from capsule.logdir import set_latest
     from capsule.seal import LogSink
@@ -123,7 +143,7 @@ def _logger(shell: wire.Shell, plan: Plan) -> None:
     if plan.log_fd is None:
         set_latest(plan.log_path)
     shell.join()
-    shell.run_sink(sink)
+    shell.run_sink(wrap(sink))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The only file that knows ZeroMQ: frames, links between stages, and the shell that runs a stage.
+"""The links between the stages: messages, sockets, and the shell that runs a stage.
 
 A link is one PUSH/PULL pair over ipc. Every message is one frame:
 
@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import os
 import select
-import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import orjson
 import zmq
 
 from capsule.control import Control
+from capsule.stage import Sink, Source, Stage, Ticking
 
 HIGH_WATER_MARK = 4
 """Batches a link holds at each end; a full one blocks the stage before it."""
@@ -42,43 +43,6 @@ QUIET_MS = 150
 """After the stage before has died: silence on the link for so long means that it is drained."""
 
 
-class Stage(Protocol):
-    """A pure transformation of batches."""
-
-    def feed(self, batch: bytes | memoryview) -> bytes: ...
-    def finish(self) -> bytes: ...
-    def counters(self) -> dict[str, int]: ...
-
-
-@runtime_checkable
-class Ticking(Protocol):
-    """A stage that also has something to do when no batch comes.
-
-    `tick` is called as soon as the stage is idle, and again at `next_tick_ns` (epoch ns;
-    None: not before the next batch). What it returns is passed on.
-    """
-
-    def tick(self, now_ns: int) -> bytes: ...
-    def next_tick_ns(self) -> int | None: ...
-
-
-class Source(Stage, Ticking, Protocol):
-    """The first stage: also has marks to hand through to the last."""
-
-    def marks(self) -> list[dict[str, Any]]: ...
-
-
-class Sink(Ticking, Protocol):
-    """The last stage: takes batches and keeps them."""
-
-    def feed(self, batch: bytes | memoryview) -> bytes: ...
-    def mark(self, mark: dict[str, Any]) -> None: ...
-    def gap(self, count: int | None, why: str) -> bytes: ...
-    def counters(self) -> dict[str, int]: ...
-    def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]: ...
-    def abandon(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Seat:
     """Where one stage sits: its place in the line and what joins it to its neighbours.
@@ -86,7 +50,8 @@ class Seat:
     `inlet`: ipc path to bind, None for the source. `outlet`: ipc path to connect, None for
     the sink. `upstream_pid`: the only process that may connect. `done`: see the module's text.
     `before`, `after`: the read ends of pipes that only that neighbour has open for writing, so
-    that its death shows even when nobody is left to tell of it (-1: no neighbour).
+    that its death shows even when nobody is left to tell of it (-1: no neighbour). `tap` joins
+    the parser and the logger of a published run (capsule/tap.py).
     """
 
     index: int
@@ -98,6 +63,7 @@ class Seat:
     upstream_pid: int | None
     before: int = -1
     after: int = -1
+    tap: socket.socket | None = None
 
 
 class Released(Exception):
@@ -109,7 +75,7 @@ class Shell:
 
     def __init__(self, seat: Seat) -> None:
         self.seat = seat
-        self._context = zmq.Context(io_threads=1)
+        self.context = zmq.Context(io_threads=1)
         self._inlet: zmq.Socket[bytes] | None = None
         self._outlet: zmq.Socket[bytes] | None = None
         self._abort: str | None = None
@@ -117,20 +83,21 @@ class Shell:
         self.told: dict[str, Any] = {}
         self._orphaned = False
         self.on_orphaned: Callable[[], None] = lambda: None
+        self._watched: dict[Any, Callable[[], bool]] = {}
 
     # -- joining and leaving
 
     def join(self) -> None:
         """Open the links, wait until the next stage is connected, and tell the supervisor."""
         if self.seat.inlet is not None:
-            self._inlet = self._context.socket(zmq.PULL)
+            self._inlet = self.context.socket(zmq.PULL)
             self._inlet.set(zmq.RCVHWM, HIGH_WATER_MARK)
             self._inlet.set(zmq.LINGER, 0)
             if self.seat.upstream_pid is not None:
                 self._inlet.set(zmq.IPC_FILTER_PID, self.seat.upstream_pid)
             self._inlet.bind(f"ipc://{self.seat.inlet}")
         if self.seat.outlet is not None:
-            self._outlet = self._context.socket(zmq.PUSH)
+            self._outlet = self.context.socket(zmq.PUSH)
             self._outlet.set(zmq.SNDHWM, HIGH_WATER_MARK)
             self._outlet.set(zmq.LINGER, 0)
             self._outlet.set(zmq.IMMEDIATE, 1)
@@ -143,7 +110,7 @@ class Shell:
 
     def leave(self) -> None:
         """Close everything; only for the last stage, or once it has ended."""
-        self._context.destroy(linger=0)
+        self.context.destroy(linger=0)
 
     def await_release(self) -> None:
         """Keep the links open until the last stage has ended."""
@@ -177,7 +144,21 @@ class Shell:
             self._poll()
         return self.told.get(key)
 
-    def _poll(self, *sockets: tuple[Any, int], timeout_ms: int | None = None) -> dict[Any, int]:
+    def watch(self, source: Any, heed: Callable[[], bool]) -> None:
+        """Call `heed` whenever `source` (a ZeroMQ socket or a descriptor) can be read.
+
+        It returns False when nothing more will come.
+        """
+        self._watched[source] = heed
+
+    def is_aborted(self) -> bool:
+        """Whether the run has failed, as far as the supervisor has said by now."""
+        self._poll(timeout_ms=0, watching=False)
+        return self._abort is not None
+
+    def _poll(
+        self, *sockets: tuple[Any, int], timeout_ms: int | None = None, watching: bool = True
+    ) -> dict[Any, int]:
         """Wait for `sockets`, and for control, the release and the stage before, handled here."""
         poller = zmq.Poller()
         for sock, flag in sockets:
@@ -189,6 +170,9 @@ class Shell:
             poller.register(self.seat.after, zmq.POLLIN)
         if self.seat.before >= 0 and not self._upstream_dead:
             poller.register(self.seat.before, zmq.POLLIN)
+        watched = self._watched if watching else {}
+        for source in watched:
+            poller.register(source, zmq.POLLIN)
         events = dict(poller.poll(timeout_ms))
         if events.get(self.seat.control.fileno()):
             self._handle_control()
@@ -197,6 +181,9 @@ class Shell:
             self._upstream_dead = True
         if events.get(self.seat.done) or events.get(self.seat.after):
             raise Released
+        for source in watched.keys() & events.keys():
+            if not watched[source]():
+                del self._watched[source]
         return events
 
     # -- sending
@@ -265,7 +252,7 @@ class Shell:
         inlet = self._inlet
         assert inlet is not None
         next_tick_ns = None
-        idle = True
+        idle = False
         while True:
             try:
                 frame = inlet.recv(zmq.NOBLOCK)
@@ -340,11 +327,3 @@ class Shell:
 def _ms_until(when_ns: int | None) -> int | None:
     """The milliseconds from now to `when_ns` (epoch ns), rounded up; None for ever."""
     return None if when_ns is None else max(0, (when_ns - time.time_ns()) // 1_000_000 + 1)
-
-
-def leave_terminal() -> None:
-    """A process group of its own: the terminal's signals and job control pass the stage by."""
-    os.setpgid(0, 0)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    for signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(signo, signal.SIG_IGN)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from capsule.commands import _finish, _logoptions
+from capsule.commands import _finish, _logoptions, _publish
 from capsule.errors import CapsuleError, TraceFailed, UsageError
 from capsule.filtered import NO_NEW_PRIVS_BEFORE, FilteredRun, check_filter
 from capsule.gate import Command, find_user
@@ -104,6 +104,7 @@ def add_log_options(parser: argparse.ArgumentParser) -> None:
         help="record secrets in command lines as they are, not as [redacted]",
     )
     _logoptions.add(parser)
+    _publish.add(parser)
 
 
 def told(args: argparse.Namespace) -> dict[str, Any]:
@@ -113,7 +114,12 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
         from capsule.tags import load_rules
 
         load_rules(rules)
-    return {"rules": rules, "redact": not args.no_redact, **_logoptions.told(args)}
+    return {
+        "rules": rules,
+        "redact": not args.no_redact,
+        **_logoptions.told(args),
+        "publish": _publish.plan(args),
+    }
 
 
 def run(args: argparse.Namespace) -> int:

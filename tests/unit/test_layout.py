@@ -32,7 +32,10 @@ ORDER: tuple[tuple[str, ...], ...] = (
 """From the bottom up. No room reaches one beside or above it, by whatever way; rooms that are
 not named here are helpers, and must not lead there either."""
 
-ONE_ROOM: dict[str, set[str]] = {"zmq": {"wire"}, "multiprocessing": set()}
+ONE_ROOM: dict[str, set[str]] = {
+    "zmq": {"wire", "fanout", "subscriber", "curve"},
+    "multiprocessing": set(),
+}
 """An outside package, and the only modules that import it."""
 
 
