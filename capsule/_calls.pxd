@@ -58,6 +58,7 @@ cdef struct State:
     Array joined  # a torn call put together
     Array plain  # a line without its colours
     bint colours  # a line may hold an ESC
+    uint8_t table  # where in a table the text is
     size_t max_line
     uint64_t lines_in
     uint64_t joined_lines

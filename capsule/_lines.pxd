@@ -10,7 +10,7 @@ from capsule._batch cimport (
 from capsule._calls cimport NAME_CLASS, Call, State, close_open, read_name, seen
 from capsule._halves cimport drop_torn, join_torn, take_call, take_resumed
 from capsule._names cimport NAME_ROOM
-from capsule._notes cimport is_note
+from capsule._notes cimport NO_TABLE, in_table, is_note
 from capsule._prefix cimport read_prefix
 from capsule._scan cimport before, ends_with, is_digit, push_span, starts_with
 from capsule._tracees cimport Node, find_node, hang, unhang
@@ -178,17 +178,15 @@ cdef inline void take_line(State * s, Text p, Text end) noexcept nogil:
     rest = read_prefix(p, end, &head)
     if read_name(rest, &call):
         take_call(s, &call, rest, end, p, line, &head)
-        return
-    if rest[0] == 60:
-        if take_resumed(s, rest, end, line, &head):
-            return
-    elif starts_with(rest, end, b"--- ", 4):
-        if take_signal(s, rest, end, line, &head):
-            return
-    elif starts_with(rest, end, b"+++ ", 4):
-        if take_exit(s, rest, end, line, &head):
-            return
-    if is_note(p, end, rest):
+    elif rest[0] == 60 and take_resumed(s, rest, end, line, &head):
+        pass
+    elif starts_with(rest, end, b"--- ", 4) and take_signal(s, rest, end, line, &head):
+        pass
+    elif starts_with(rest, end, b"+++ ", 4) and take_exit(s, rest, end, line, &head):
+        pass
+    elif is_note(p, end, rest) or in_table(p, end, &s.table):
         emit_raw(&s.out, NOTE, line, raw, raw_end)
+        return
     elif not join_torn(s, p, end):
         emit_raw(&s.out, UNPARSED, line, raw, raw_end)
+    s.table = NO_TABLE

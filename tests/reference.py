@@ -37,7 +37,15 @@ ENDING = re.compile(
     rb" ?<(?:(?P<pending>unfinished \.\.\.>|pid changed to )"
     rb"|(?P<never>unfinished \.\.\. exit status |detached \.\.\.>|Cannot restart pid ))"
 )
-NOTE = re.compile(rb" > | \| |strace: |% time |------ ----| *\d+\.\d\d +\d+\.\d", re.DOTALL)
+NOTE = re.compile(
+    rb" > | \| |strace: | VCPU|System call usage summary for "
+    rb"| [*=] \d+ (?:bytes in buffer|buffers in vector) "
+)
+TITLES = re.compile(
+    rb" *(?:(?:% time|seconds|usecs/call|calls|errors|syscall|shortest|longest"
+    rb"|wall-(?:total|min|max|avg))(?: +|$)){2,}$"
+)
+DIVIDER = re.compile(rb"-[- ]*$")
 NOTE_AFTER_PREFIX = re.compile(
     rb"\[ Process PID=.* \]$|Process \d+ (attached|detached|suspended|resumed)", re.DOTALL
 )
@@ -286,6 +294,7 @@ class Reference:
     events: list[Event] = field(default_factory=list)
     waiting: dict[int | None, Waiting] = field(default_factory=dict)
     torn: Torn | None = None
+    table: str = ""
 
     def parse(self, data: bytes) -> list[Event]:
         lines = data.split(b"\n")
@@ -316,11 +325,27 @@ class Reference:
             or self.take_signal(head, rest)
             or self.take_exit(head, rest)
         ):
-            return
-        if NOTE.match(line) or NOTE_AFTER_PREFIX.match(rest):
+            self.table = ""
+        elif NOTE.match(line) or NOTE_AFTER_PREFIX.match(rest) or self.in_table(line):
             self.events.append(plain_event(Head(number), EventKind.NOTE, raw=raw))
-        elif not self.join_torn(line):
-            self.events.append(plain_event(Head(number), EventKind.UNPARSED, raw=raw))
+        else:
+            if not self.join_torn(line):
+                self.events.append(plain_event(Head(number), EventKind.UNPARSED, raw=raw))
+            self.table = ""
+
+    def in_table(self, line: bytes) -> bool:
+        """A table is: head, divider, rows, divider, total."""
+        if self.table in ("", "head") and TITLES.match(line):
+            self.table = "head"
+        elif self.table == "head" and DIVIDER.match(line):
+            self.table = "rows"
+        elif self.table == "rows":
+            self.table = "total" if DIVIDER.match(line) else "rows"
+        elif self.table == "total":
+            self.table = ""
+        else:
+            return False
+        return True
 
     # Calls that wait.
 

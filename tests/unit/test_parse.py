@@ -131,15 +131,51 @@ def test_signals_and_ends(
         " > /usr/lib/x86_64-linux-gnu/libc.so.6(__write+0x10) [0xf8350]",
         " > unexpected_backtracing_error [0x7f]",
         " | 00000  68 65 6c 6c 6f 0a                                 hello.           |",
-        "% time     seconds  usecs/call     calls    errors syscall",
-        "------ ----------- ----------- --------- --------- ----------------",
-        " 36.84    0.000105          26         4           mmap",
-        "100.00    0.000285                    29         1 total",
+        " | <Cannot fetch 4 bytes from pid 7 @0x7f>",
+        " * 2 bytes in buffer 0",
+        " = 2 buffers in vector 0",
+        " VCPU:0> {exit_reason=KVM_EXIT_IO}",
+        "System call usage summary for 32 bit mode:",
     ],
 )
 def test_notes(line: str) -> None:
     event = one(line + "\n")
     assert (event.kind, event.raw) == (EventKind.NOTE, line.encode())
+
+
+TABLES = (
+    """\
+% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ----------------
+ 36.84    0.000105          26         4           mmap
+100.00    0.000285           0        29         1 total-recall
+------ ----------- ----------- --------- --------- ----------------
+100.00    0.000285                    29         1 total
+""",
+    """\
+syscall              calls  longest
+---------------- --------- --------
+read                     1 0.000000
+---------------- --------- --------
+total                   29 0.000000
+""",
+)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_are_notes(table: str) -> None:
+    *notes, after = parse(table + "read  1\n")
+    assert [(event.kind, event.raw) for event in notes] == [
+        (EventKind.NOTE, line.encode()) for line in table.splitlines()
+    ]
+    assert after.kind is EventKind.UNPARSED
+
+
+def test_a_table_ends_where_a_call_begins() -> None:
+    head, divider, row, *_ = TABLES[0].splitlines()
+    kinds = [e.kind.name for e in parse(f"{head}\n{divider}\nclose(3) = 0\n{row}\n{divider}\n")]
+    assert kinds == ["NOTE", "NOTE", "SYSCALL", "UNPARSED", "UNPARSED"]
+    assert [e.kind.name for e in parse(f"{head}\n{row}\n")] == ["NOTE", "UNPARSED"]
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ SAMPLES = {
     "stack": ("-k -e trace=umask", "calls odd"),
     "dump": ("-e write=1 -e trace=write", "calls odd"),
     "summary": ("-C -e trace=umask,close", "calls odd"),
+    "summary-columns": ("-c -U name,calls,max-time", "calls odd"),
+    "vectors": ("-e write=all -e trace=sendmsg", "calls sockets"),
     "inject": (
         "-e trace=umask,fcntl -e inject=umask:retval=7 -e inject=fcntl:error=EPERM:delay_exit=100",
         "calls odd",
