@@ -55,7 +55,8 @@ def find_tree(roots: Collection[int], tracer: int | None, spare: Collection[int]
     `spare` and their descendants are left out, and so are the roots that are in it; zombies
     count as dead.
     """
-    return _tree(_relatives(), roots, tracer, spare)
+    tree = _tree(_relatives(), roots, tracer, spare)
+    return tree | _heirs(spare) if os.getpid() in roots else tree
 
 
 def _tree(
@@ -101,20 +102,17 @@ def kill_tree(
     while time.monotonic() < deadline_s:
         relatives = _relatives()
         tree = _tree(relatives, roots, tracer, spare)
-        if not tree:
-            reap()
-            # What a dying parent has left behind is ours by now, if it is there at all.
-            if not find_tree(roots, tracer, spare):
-                return True
-            continue
-        for group in _whole_groups(relatives, tree):
+        others = _others_groups(relatives, tree)
+        for group in {relatives[pid].group for pid in tree} - others:
             _send(-group, signal.SIGKILL)
         for signo in (signal.SIGSTOP, signal.SIGKILL):
             for pid in tree:
                 _send(pid, signo)
         if os.getpid() in roots:
-            _chase(set(spare))
+            _chase(set(spare), others)
         reap()
+        if not tree and not find_tree(roots, tracer, spare):
+            return True
         time.sleep(pause_s)
         pause_s = min(pause_s + 0.0005, 0.005)
     return not find_tree(roots, tracer, spare)
@@ -125,29 +123,57 @@ def _send(pid: int, signo: int) -> None:
         os.kill(pid, signo)
 
 
-def _whole_groups(relatives: dict[int, _Relative], tree: set[int]) -> set[int]:
-    """The process groups of the tree in which nobody but the tree is."""
+def _others_groups(relatives: dict[int, _Relative], tree: set[int]) -> set[int]:
+    """The process groups in which somebody is who is not of the tree, and ours."""
     others = {of.group for pid, of in relatives.items() if pid not in tree and of.state not in "ZX"}
-    return {relatives[pid].group for pid in tree} - others - {0, 1, os.getpgrp()}
+    return others | {0, 1, os.getpgrp()}
 
 
-def _chase(spare: set[int], turns: int = 200) -> None:
-    """Kill our own new children as they appear.
+def _children() -> set[int]:
+    """Our own children, zombies too; none on a kernel without CONFIG_PROC_CHILDREN."""
+    try:
+        text = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes()
+    except OSError:
+        return set()
+    return {int(pid) for pid in text.split()}
+
+
+def _heirs(spare: Collection[int]) -> set[int]:
+    """Our living children.
 
     A program that does nothing but fork and end is gone before a scan of /proc is over, but
-    each heir of it becomes our child (PR_SET_CHILD_SUBREAPER), and those are listed quickly.
+    each heir of it becomes our child (PR_SET_CHILD_SUBREAPER), and those are listed at once.
     """
-    path = f"/proc/self/task/{os.getpid()}/children"
-    known: set[int] = set()
+    now: set[int] = set()
+    for _ in range(20):
+        before, now = now, _children() - set(spare)
+        if alive := {pid for pid in now if _state_and_group(pid)[0] not in "ZX"}:
+            return alive
+        if now <= before:
+            return set()
+    return now
+
+
+def _state_and_group(pid: int) -> tuple[str, int]:
     try:
-        with open(path, "rb", buffering=0) as file:
-            for _ in range(turns):
-                fresh = {int(pid) for pid in os.pread(file.fileno(), 1 << 16, 0).split()}
-                fresh -= spare | known
-                if not fresh:
-                    return
-                for pid in fresh:
-                    _send(pid, signal.SIGKILL)
-                known |= fresh
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return  # a kernel without CONFIG_PROC_CHILDREN
+        return "X", 0
+    return fields[0], int(fields[2])
+
+
+def _chase(spare: set[int], others: set[int], turns: int = 500) -> None:
+    """Kill our children as they appear, with their whole groups: the dead ones' too.
+
+    `others` are the groups in which somebody else is.
+    """
+    known = spare
+    for _ in range(turns):
+        fresh = _children() - known
+        if not fresh:
+            return
+        for pid in fresh:
+            _send(pid, signal.SIGKILL)
+        for group in {_state_and_group(pid)[1] for pid in fresh} - others:
+            _send(-group, signal.SIGKILL)
+        known = known | fresh

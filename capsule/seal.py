@@ -1,14 +1,20 @@
-"""The log as the pipeline's last stage: it is sealed only if every stage's counts agree."""
+"""The log as the pipeline's last stage: it is sealed only if every stage's counts agree.
+
+What an Action shows to be out of the trace's sight is written as a gap behind it. A log that
+fails ends the run, or (`on_failure="continue"`) is left as it is while the run goes on.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from capsule.anchor import Anchors
+from capsule.blindspots import BlindSpots
 from capsule.errors import LogFailed
 from capsule.log import Logger
 
@@ -39,10 +45,51 @@ class LogSink(Logger):
     """The logger, with the end of a run: reconcile, then seal or leave unsealed."""
 
     def __init__(
-        self, target: int | Path, start: Mapping[str, Any], *, anchors: Anchors, **options: Any
+        self,
+        target: int | Path,
+        start: Mapping[str, Any],
+        *,
+        anchors: Anchors,
+        on_failure: Literal["stop", "continue"] = "stop",
+        **options: Any,
     ) -> None:
+        self.failed: str | None = None
         super().__init__(target, start, on_checkpoint=anchors, **options)
         self._anchors = anchors
+        self._on_failure = on_failure
+        self._blind = BlindSpots(privileged=os.geteuid() == 0)
+
+    def feed(self, batch: bytes | memoryview) -> bytes:
+        """As Logger's, and what the batch shows to be unseen becomes a gap."""
+        data = bytes(batch)
+        written = self._try(lambda: Logger.feed(self, data))
+        for why, who in self._blind.look(data):
+            written += self.gap(None, why, **who)
+        return written
+
+    def gap(self, count: int | None, why: str, **more: Any) -> bytes:
+        """As Logger's; nothing once the log has failed."""
+        return self._try(lambda: Logger.gap(self, count, why, **more))
+
+    def tick(self, now_ns: int | None = None) -> bytes:
+        """As Logger's; nothing once the log has failed."""
+        return self._try(lambda: Logger.tick(self, now_ns))
+
+    def next_tick_ns(self) -> int | None:
+        """As Logger's; never once the log has failed."""
+        return None if self.failed else super().next_tick_ns()
+
+    def _try(self, write: Callable[[], bytes]) -> bytes:
+        if self.failed is not None:
+            return b""
+        try:
+            return write()
+        except LogFailed as error:
+            if self._on_failure == "stop":
+                raise
+            self.failed = str(error)
+            self.abandon()
+            return b""
 
     def mark(self, mark: dict[str, Any]) -> None:
         """The raw trace has grown: the next checkpoint says how far, and its hash."""
@@ -51,8 +98,11 @@ class LogSink(Logger):
     def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
         """Seal the log with the end mark `end`: (the seal's facts, None).
 
-        When the stages' counters disagree the log is left without a seal: ({}, why).
+        When the stages' counters disagree the log is left without a seal: ({}, why). When it
+        has failed, and the run went on without it: ({"continued": True}, why).
         """
+        if self.failed is not None:
+            return {"continued": True}, self.failed
         wrong = disagreements(end["stages"])
         if wrong:
             why = f"the stages' counters disagree: {'; '.join(wrong)}"

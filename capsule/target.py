@@ -121,6 +121,8 @@ class TracedRun(Supervisor):
             self._leave_job()
         self._release_descriptors(gate)
         self._start_strace(roots)
+        if self.command is not None and self.command.user is not None:
+            self._await_tracing(gate)  # by now it has become that user
         self.pipeline.set_root(roots[0])
         self._await_tracing(gate)
         self._guarded = bool(fcntl.fcntl(self._trace_write, fcntl.F_GETFL) & os.O_APPEND)
@@ -280,14 +282,17 @@ class TracedRun(Supervisor):
         strays = find_tree([os.getpid()], None, self._spared())
         if self._let_go or not strays:
             return []
-        self._kill_tree(None)
+        dead = self._kill_tree(None)
         why = "processes ran untraced (CLONE_UNTRACED) and were killed when the trace ended"
+        why += "" if dead else ", but not all of them could be"
         return [{"count": len(strays), "why": why}]
 
     # -- ending
 
-    def _kill_tree(self, strace: int | None) -> None:
-        kill_tree([os.getpid()], strace, self._spared(), guarded=self._guarded, reap=self.reap)
+    def _kill_tree(self, strace: int | None) -> bool:
+        return kill_tree(
+            [os.getpid()], strace, self._spared(), guarded=self._guarded, reap=self.reap
+        )
 
     def _spared(self) -> set[int]:
         return {os.getpid(), *(stage.pid for stage in self.pipeline.stages), *self.others()}
@@ -306,7 +311,7 @@ class TracedRun(Supervisor):
 
     def outcome(self) -> Outcome:
         outcome = replace(super().outcome(), exec_errno=self._exec_errno)
-        if outcome.failure is not None:
+        if outcome.failure is not None and not outcome.report.get("continued"):
             return outcome
         if self._exec_errno is not None:
             return replace(outcome, status=127 if self._exec_errno == errno.ENOENT else 126)

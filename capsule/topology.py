@@ -27,8 +27,8 @@ class Plan:
     `gated`: its first lines are the launch gate's. `keep_raw`: store the text beside the log.
     `log_fd`: write the log there and not to `log_path`. `rotate_bytes`: 0 for one file.
     `anchor_cmds`, `anchor_syslog`: who gets each checkpoint. `resumes`: the torn log before.
-    `publish`: where subscribers find the run. `rules`: files of tag rules. `redact`: hide
-    secrets in argv. `hash_exe`: hash each program.
+    `publish`: where subscribers find the run. `on_log_failure`: whether the run ends with its
+    log. `rules`: files of tag rules. `redact`: hide secrets in argv. `hash_exe`: hash each program.
     """
 
     source: int
@@ -47,6 +47,7 @@ class Plan:
     anchor_syslog: bool = False
     resumes: dict[str, Any] | None = None
     publish: Publish | None = None
+    on_log_failure: Literal["stop", "continue"] = "stop"
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
@@ -138,6 +139,7 @@ def _log(shell: wire.Shell, plan: Plan, wrap: Callable[[Sink], Sink]) -> None:
         fsync=plan.fsync,
         rotate_bytes=plan.rotate_bytes,
         guard=str(plan.log_path.parent),
+        on_failure=plan.on_log_failure,
         anchors=open_anchors(start["run"], plan.anchor_cmds, syslog=plan.anchor_syslog),
     )
     if plan.log_fd is None:

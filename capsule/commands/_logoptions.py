@@ -43,6 +43,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="send each checkpoint's hash to the system log",
     )
     parser.add_argument(
+        "--on-log-failure",
+        choices=("stop", "continue"),
+        default="stop",
+        help="when the log cannot be written, or was changed by someone: stop what is traced "
+        "(default), or let it run on without a log",
+    )
+    parser.add_argument(
         "--resume",
         metavar="RUN",
         help="say in the log which cut-off run it goes on from; that log is hashed, not changed",
@@ -66,6 +73,7 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
         "anchor_cmds": tuple(args.anchor_cmd),
         "anchor_syslog": args.anchor_syslog,
         "resumes": resumes,
+        "on_log_failure": args.on_log_failure,
     }
 
 

@@ -1,0 +1,1 @@
+"""Programs that tests trace: C ones are compiled by the tests, Python ones run as they are."""
