@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
-import platform
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -98,10 +98,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status. Only here do errors become messages."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if platform.system() != "Linux" or platform.machine() != "x86_64":
-            here = f"{platform.system()} on {platform.machine()}"
+        system = os.uname()
+        if system.sysname != "Linux" or system.machine != "x86_64":
+            here = f"{system.sysname} on {system.machine}"
             raise CapsuleError(f"Capsule needs Linux on x86-64, and this is {here}")
-        args = _parse(words)
+        gc.disable()  # it would only slow down what is imported now
+        try:
+            args = _parse(words)
+        finally:
+            gc.enable()
         status: int = args.run(args)
         if sys.stdout is not None:  # it came closed
             sys.stdout.flush()

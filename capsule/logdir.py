@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import time
 from pathlib import Path
@@ -79,7 +78,7 @@ def new_run_id() -> str:
     """A name for a run: UTC to the millisecond, which sorts, and 48 random bits."""
     seconds, ns = divmod(time.time_ns(), 10**9)
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
-    return f"{stamp}{ns // 10**6:03d}Z-{secrets.token_hex(6)}"
+    return f"{stamp}{ns // 10**6:03d}Z-{os.urandom(6).hex()}"
 
 
 def log_path(directory: Path, run: str, part: int = 0) -> Path:
@@ -104,7 +103,7 @@ def create_log(path: Path) -> int:
 def set_latest(path: Path) -> None:
     """Point `latest` beside `path` at it, in one step; readers see the old or the new one."""
     link = path.with_name(LATEST)
-    fresh = path.with_name(f".{LATEST}.{secrets.token_hex(6)}")
+    fresh = path.with_name(f".{LATEST}.{os.urandom(6).hex()}")
     fresh.symlink_to(path.name)
     try:
         fresh.replace(link)

@@ -77,8 +77,8 @@ class Pipeline:
             for _ in self.topology:
                 pipes.append(os.pipe())
             done = pipes[-1][0]
-            gc.collect()
             gc.freeze()
+            gc.disable()  # until a stage has all it imports: Shell.join
             for index, spec in enumerate(self.topology):
                 ours, theirs = control_pair()
                 last = index == len(self.topology) - 1
@@ -107,6 +107,7 @@ class Pipeline:
                 self.stages.append(StageProcess(spec, pid, ours))
         finally:
             gc.unfreeze()
+            gc.enable()
             for fd in itertools.chain.from_iterable(pipes):
                 os.close(fd)
             for tap in taps.values():
@@ -235,7 +236,9 @@ def _stage_main(
                 shell.await_release()
         except wire.Released:
             pass
-        shell.leave()
+        if seat.outlet is None:
+            shell.leave()
+        # The others close nothing: the last stage has ended, and with them goes all they hold.
         status = 0
     except CapsuleError as error:
         seat.control.send(error=str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ def start_record(run: str, argv: list[bytes], **details: Any) -> dict[str, Any]:
     `time_ns` and `clocks` are read together (clock_gettime(2)): they tie the log's epoch
     stamps (strace's gettimeofday) to the monotonic and the boot clock.
     """
-    system = platform.uname()
+    system = os.uname()
     return {
         "run": run,
         "capsule": __version__,
@@ -27,8 +26,8 @@ def start_record(run: str, argv: list[bytes], **details: Any) -> dict[str, Any]:
         "uid": os.getuid(),
         "gid": os.getgid(),
         "pid": os.getpid(),
-        "host": system.node,
-        "kernel": f"{system.system} {system.release} {system.machine}",
+        "host": system.nodename,
+        "kernel": f"{system.sysname} {system.release} {system.machine}",
         "boot_id": Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         "time_ns": time.time_ns(),
         "clocks": {

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def _arg(text: str) -> tuple[str, int]:
 @cache
 def table() -> tuple[Row, ...]:
     """Return every row, in the order of the file."""
-    text = resources.files("capsule").joinpath("syscalls.tsv").read_text("ascii")
+    text = Path(__file__).with_name("syscalls.tsv").read_text("ascii")
     rows = []
     for line in text.splitlines():
         if line.startswith("#"):

@@ -28,7 +28,6 @@ import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import resources
 from pathlib import Path
 
 from capsule.errors import UsageError
@@ -231,7 +230,7 @@ def _rule(table: dict[str, object], where: str) -> Rule:
 @cache
 def shipped_rules() -> tuple[Rule, ...]:
     """Return the rules of the package."""
-    text = resources.files("capsule").joinpath("rules.toml").read_text("utf-8")
+    text = Path(__file__).with_name("rules.toml").read_text("utf-8")
     return parse_rules(text, "rules.toml")
 
 

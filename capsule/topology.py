@@ -51,10 +51,13 @@ class Plan:
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
-    from capsule.raw import RawWriter, raw_path
     from capsule.trace import Tracer
 
-    raw = RawWriter(raw_path(plan.log_path), sync=plan.fsync != "never") if plan.keep_raw else None
+    raw = None
+    if plan.keep_raw:
+        from capsule.raw import RawWriter, raw_path
+
+        raw = RawWriter(raw_path(plan.log_path), sync=plan.fsync != "never")
     shell.join()
     tracer = Tracer(gated=plan.gated, raw=raw)
     if not plan.live:

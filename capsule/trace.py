@@ -15,10 +15,12 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capsule.errors import TraceFailed
-from capsule.raw import RawWriter
+
+if TYPE_CHECKING:
+    from capsule.raw import RawWriter
 
 MINIMUM_STRACE = (5, 10)
 """Debian 11's. `-e quiet=` with its categories came in 5.7; 5.10 is the oldest one tested for."""

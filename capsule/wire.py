@@ -14,6 +14,7 @@ writing, and end of file on it is the release.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import socket
@@ -106,10 +107,13 @@ class Shell:
             while not self._poll((self._outlet, zmq.POLLOUT)).get(self._outlet):
                 if self._abort is not None:
                     raise Released
+        # What is there now stays: no collection need look at it again.
+        gc.freeze()
+        gc.enable()
         self.seat.control.send(ready=True)
 
     def leave(self) -> None:
-        """Close everything; only for the last stage, or once it has ended."""
+        """Close everything, once nobody is to be sent anything any more."""
         self.context.destroy(linger=0)
 
     def await_release(self) -> None:
