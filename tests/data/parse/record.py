@@ -59,15 +59,22 @@ SAMPLES = {
 }
 
 
-def record(name: str, where: str) -> None:
+def build(where: Path) -> None:
+    """Compile calls.c in a directory."""
+    subprocess.run(["cc", "-w", "-pthread", "-o", where / "calls", HERE / "calls.c"], check=True)
+
+
+def record(name: str, where: Path, out: Path) -> None:
+    """Record one sample into `out`; `where` has `calls` in it, and is where it runs."""
     options, command = SAMPLES[name]
-    out = HERE / f"{name}.strace"
-    shell = f"exec strace {options} -o {out} {command}"
-    environment = {**ENVIRONMENT, "PATH": f"{where}:{ENVIRONMENT['PATH']}"}
     subprocess.run(
-        ["sh", "-c", shell], cwd=where, env=environment, stdout=subprocess.DEVNULL, check=False
+        ["sh", "-c", f"exec strace {options} -o {out} {command}"],
+        cwd=where,
+        env={**ENVIRONMENT, "PATH": f"{where}:{ENVIRONMENT['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        check=False,
     )
-    print(name, out.stat().st_size)
 
 
 def record_attach() -> None:
@@ -84,12 +91,13 @@ def record_attach() -> None:
 
 
 def main(names: list[str]) -> None:
-    with tempfile.TemporaryDirectory(prefix="samples-", dir="/tmp") as where:
-        subprocess.run(
-            ["cc", "-w", "-pthread", "-o", f"{where}/calls", HERE / "calls.c"], check=True
-        )
+    with tempfile.TemporaryDirectory(prefix="samples-", dir="/tmp") as directory:
+        where = Path(directory)
+        build(where)
         for name in names or SAMPLES:
-            record(name, where)
+            out = HERE / f"{name}.strace"
+            record(name, where, out)
+            print(name, out.stat().st_size)
         if not names:
             record_attach()
 
