@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ import pytest
 import zmq
 
 import capsule as capsule_api
+from capsule.endpoints import Publish, parse_endpoint
+from capsule.fanout import Publisher
 from capsule.subscriber import Silent, Subscription
 from tests.conftest import REPO, RunCapsule
 from tests.logs import read_log
@@ -412,6 +416,38 @@ def test_nothing_published_is_said_in_time(url: str, capsule: RunCapsule) -> Non
     assert b"nothing is published on" in done.stderr
 
 
+def connect_as(uid: int, path: Path) -> int:
+    """What connect(2) says to user `uid`: 0 or an errno."""
+    pid = os.fork()
+    if pid == 0:
+        status = 255
+        try:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            with socket.socket(socket.AF_UNIX) as probe:
+                status = probe.connect_ex(str(path))
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("mode", "expected"),
+    [(0o700, errno.EACCES), (0o755, errno.EACCES), (0o1777, errno.EACCES), (0o777, 0)],
+)
+def test_a_socket_file_is_for_who_may_write_in_its_directory(mode: int, expected: int) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name, zmq.Context() as context:
+        directory = Path(name)
+        path = directory / "s"
+        directory.chmod(mode)
+        publisher = Publisher(context, Publish((parse_endpoint(f"ipc://{path}"),)), "run", {})
+        assert connect_as(65534, path) == expected
+        publisher.close()
+        assert not path.exists()
+
+
 # -- in other languages, and in Python
 
 
@@ -488,6 +524,29 @@ def test_a_program_in_c_follows(url: str, tmp_path: Path, log_dir: Path) -> None
 def test_the_python_example_follows(url: str, tmp_path: Path, log_dir: Path) -> None:
     example = REPO / "examples" / "subscriber.py"
     check_client([sys.executable, example], url, tmp_path, log_dir)
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_the_shell_example_follows(url: str, tmp_path: Path, log_dir: Path) -> None:
+    capsule_command = tmp_path / "capsule"
+    capsule_command.write_text(f'#!/bin/sh\nexec {sys.executable} -m capsule "$@"\n')
+    capsule_command.chmod(0o755)
+    with published(tmp_path, "/bin/true", "--publish", url) as run:
+        script = subprocess.Popen(
+            ["sh", REPO / "examples" / "subscriber.sh", url],
+            env={**os.environ, "CAPSULE": str(capsule_command)},
+            stdout=subprocess.PIPE,
+            bufsize=0,
+        )
+        assert script.stdout is not None
+        first = script.stdout.readline()  # the shell itself: it is from the start
+        run.go()
+        rest, _ = script.communicate(timeout=60)
+        assert (script.returncode, run.wait()) == (0, 0)
+    log = [r for r in read_log(log_dir) if r.get("kind") in ("proc.exec", "net.connect")]
+    assert (first + rest).decode() == "".join(
+        f"{r['pid']}\t{r['exe']}\t{r['kind']}\t{r['target']}\t\n" for r in log
+    )
 
 
 NODE_PATH = os.environ.get("NODE_PATH", "")

@@ -13,11 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capsule._parse import Parser
 from capsule.endpoints import parse_endpoint, prepare_socket_path, socket_mode
 from capsule.errors import UsageError
 from capsule.frames import END, HEARTBEAT, Frame, events, overlaps, pack_head, records, unpack
 from capsule.reassemble import Ended, Gap, Item, Reassembler, Record
 from capsule.streamverify import StreamVerifier
+from capsule.syscalls import NAMES
+from capsule.tap import Tap, TapEnd, tap_pair
 from capsule.verify import Verdict
 from tests.unit.chainlogs import make_log
 
@@ -346,3 +349,65 @@ def test_a_socket_has_its_directorys_rights_but_not_in_a_shared_one(
     os.chmod(tmp_path, directory)
     assert socket_mode(tmp_path) == expected
     os.chmod(tmp_path, 0o700)
+
+
+# -- events from the parser
+
+
+TRACE = b'7 1.0 openat(AT_FDCWD, "/x", O_RDONLY) = 3\n7 1.1 close(3) = 0\n7 1.2 close(9) = 0\n'
+
+
+@pytest.fixture
+def tap() -> Iterator[tuple[Tap, TapEnd]]:
+    parser, logger = tap_pair()
+    with parser, logger:
+        yield Tap(Parser(NAMES), parser, lossless=False), TapEnd(logger)
+
+
+def test_no_event_is_encoded_while_nobody_wants_any(
+    tap: tuple[Tap, TapEnd], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(batch: bytes) -> bytes:
+        raise AssertionError("encoded")
+
+    monkeypatch.setattr("capsule.tap.jsonl", never)
+    stage, end = tap
+    assert stage.feed(TRACE) == Parser(NAMES).feed(TRACE)
+    assert list(end.read()) == []
+
+
+def test_only_what_is_wanted_is_sent_and_numbered(tap: tuple[Tap, TapEnd]) -> None:
+    stage, end = tap
+    end.want([b"event.close"])
+    stage.feed(TRACE)
+    end.want([b"event."])
+    stage.feed(TRACE)
+    found = [(topic, line, number) for topic, line, number, _ in end.read()]
+    assert found == [
+        (b"event.close", 2, 1),
+        (b"event.close", 3, 2),
+        (b"event.openat", 4, 1),
+        (b"event.close", 5, 3),
+        (b"event.close", 6, 4),
+    ]
+
+
+def test_a_full_tap_loses_groups_and_the_numbers_say_how_many(tap: tuple[Tap, TapEnd]) -> None:
+    stage, end = tap
+    end.want([b"event."])
+    rounds = 20_000
+    for _ in range(rounds // 100):
+        stage.feed(TRACE * 100)
+    list(end.read())
+    stage.feed(TRACE)
+    last = {topic: number for topic, _, number, _ in end.read()}
+    assert last == {b"event.openat": rounds + 1, b"event.close": 2 * (rounds + 1)}
+
+
+def test_a_logger_that_is_gone_does_not_stop_the_parser(tap: tuple[Tap, TapEnd]) -> None:
+    parser, logger = tap_pair()
+    stage, end = Tap(Parser(NAMES), parser, lossless=True), TapEnd(logger)
+    end.want([b"event."])
+    logger.close()
+    assert stage.feed(TRACE)
+    parser.close()
