@@ -81,6 +81,8 @@ cdef class ActionWriter:
 
     cdef int _put(self, bytes data) except -1:
         cdef size_t length = PyBytes_GET_SIZE(data)
+        if length == 0:
+            return 0
         self._room(length)
         memcpy(self.out + self.out_len, PyBytes_AS_STRING(data), length)
         self.out_len += length

@@ -81,6 +81,8 @@ cdef class FactWriter:
     cdef uint32_t put(self, bytes data) except? 0xFFFFFFFF:
         cdef size_t length = PyBytes_GET_SIZE(data)
         cdef uint32_t at = <uint32_t>self.heap_len
+        if length == 0:
+            return at
         self._grow_heap(length)
         memcpy(self.heap + self.heap_len, PyBytes_AS_STRING(data), length)
         self.heap_len += length

@@ -279,15 +279,25 @@ def test_importing_the_raw_text_twice_gives_the_same_actions(
     assert len(runs[0]) > 20
 
 
-def test_storm_of_true_leaves_no_process_without_a_face(traced: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [200, pytest.param(2000, marks=pytest.mark.slow)])
+def test_storm_of_true_leaves_no_process_without_a_face(
+    count: int, traced: Any, tmp_path: Path
+) -> None:
     """Every /bin/true of a storm has exe, argv, cwd, uid and parent (checked in `traced`)."""
-    count = 300
     found = traced("sh", "-c", f"i=0; while [ $i -lt {count} ]; do /bin/true; i=$((i+1)); done",
                    cwd=tmp_path)  # fmt: skip
     trues = [a for a in found if a["kind"] == "proc.exec" and a["target"] == "/bin/true"]
     assert len(trues) == count
     assert {(a["cwd"], a["uid"], a["parent"]) for a in trues} == {(str(tmp_path), os.getuid(), 1)}
     assert len({a["proc"] for a in trues}) == count
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_100_000_processes() -> None:
+    """benchmarks/aggregate.py: at most 1.2 times the memory of 10,000."""
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "aggregate.py"
+    done = subprocess.run([PYTHON, script, "--assert"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="ns_last_pid needs root")
