@@ -40,6 +40,7 @@ class CallRules(SocketRules):
             ("chroot pivot_root", self._chroot),
             ("umask", self._umask),
             ("unshare", self._unshare),
+            ("setns", self._setns),
             ("rename renameat renameat2 link linkat symlink symlinkat", self._two_paths),
             ("prctl", self._prctl),
             (
@@ -120,10 +121,22 @@ class CallRules(SocketRules):
             flags = call.args[0]
             if b"CLONE_NEWPID" in flags:
                 task.process.children_ns = True
+            if b"CLONE_NEWNS" in flags:
+                task.process.own_mounts = True
             if b"CLONE_FS" in flags or b"CLONE_NEWNS" in flags:
                 task.fs = task.fs.copy()
             if b"CLONE_FILES" in flags:
                 task.files = task.files.copy()
+        return False
+
+    def _setns(self, call: Call, task: Task) -> bool:
+        """The type says which namespace it is; where that is 0, the descriptor's name does."""
+        if call.error is None and call.retval == 0 and len(call.args) == 2:
+            name = literals.decoration(call.args[0]) or b""
+            if b"CLONE_NEWNS" in call.args[1] or name.startswith(b"mnt:") or not name:
+                task.process.own_mounts = True
+            if b"CLONE_NEWPID" in call.args[1] or name.startswith(b"pid:"):
+                task.process.children_ns = True
         return False
 
     def _two_paths(self, call: Call, task: Task) -> bool:

@@ -9,7 +9,7 @@ from capsule._facts import Call, Target, Task
 from capsule.events import EventKind
 from capsule.identity import Identity
 from capsule.lineage import Process
-from capsule.procfs import ProcessFacts
+from capsule.procfs import ProcessFacts, ProcReader
 from capsule.targets import NOTHING, Fields, Targets, pid_in
 
 PID_LIMIT = 1 << 31
@@ -99,7 +99,7 @@ class LifeRules(Targets, Identity):
         if not 0 < number < PID_LIMIT or not 0 < here < PID_LIMIT:
             self._emit(call, kind, task, NOTHING, fields)
             return True
-        abroad = task.process.ns_level > 0 and here == number
+        abroad = task.process.ns_level > 0 and here == number and number not in self.lineage.lives
         if abroad:
             self._spawn_abroad(call, task, number, flags=flags, kind=kind, fields=fields)
             return True
@@ -169,6 +169,22 @@ class LifeRules(Targets, Identity):
             if life.line > call.line:  # a child's first line comes after its clone began
                 self._try_expected(life)
 
+    def _program_fields(
+        self, process: Process, pid: int, path: bytes, reader: ProcReader
+    ) -> Fields:
+        """What only the file itself says of the program that is run."""
+        # Below mounts of its own the same name may be another file here.
+        program = reader.program(b"/proc/%d/root%s" % (pid, path) if process.own_mounts else path)
+        if program.setid and (facts := reader.facts(pid)) is not None:
+            process.uid, process.euid, process.suid = facts.uid, facts.euid, facts.suid
+            process.gid, process.egid = facts.gid, facts.egid
+        fields: Fields = []
+        if program.interpreter is not None:
+            fields.append(("interpreter", program.interpreter))
+        if program.hash is not None:
+            fields.append(("blake3", program.hash))
+        return fields
+
     def _exec(self, call: Call, task: Task) -> bool:
         process: Process = task.process
         at = call.name.startswith(b"execveat")
@@ -211,11 +227,7 @@ class LifeRules(Targets, Identity):
             fields.append(("unseen", 1))
         if worked and target.text is not None:
             if self.reader is not None and process.pid is not None:
-                program = self.reader.program(process.pid, target.text)
-                if program.interpreter is not None:
-                    fields.append(("interpreter", program.interpreter))
-                if program.hash is not None:
-                    fields.append(("blake3", program.hash))
+                fields += self._program_fields(process, process.pid, target.text, self.reader)
             process.exe = target.text
         if hidden:
             fields.append(("redacted", hidden))

@@ -34,6 +34,7 @@ class Process:
     egid: int | None = None
     execs: int = 0
     ns_level: int = 0  # pid namespaces entered below the tracer's, as far as is known
+    own_mounts: bool = False  # its names may be other files than ours
     children_ns: bool = False  # unshare(CLONE_NEWPID): the next children go one level down
     outer: ProcessFacts | None = None  # what /proc said of a process older than the trace
     unseen: bool = False  # nobody announced it: its parent is not known
@@ -89,6 +90,7 @@ class Lineage:
             process.uid, process.euid, process.suid = parent.uid, parent.euid, parent.suid
             process.gid, process.egid = parent.gid, parent.egid
             process.ns_level = parent.ns_level + parent.children_ns
+            process.own_mounts = parent.own_mounts
         self.processes[process.proc] = process
         self.counts["processes"] += 1
         return process
@@ -114,6 +116,8 @@ class Lineage:
         process = self.new_process(pid, task.process)
         if b"CLONE_NEWPID" in flags:
             process.ns_level += 1
+        if b"CLONE_NEWNS" in flags:
+            process.own_mounts = True
         if b"CLONE_PARENT" in flags:
             process.parent = task.process.parent
         return self._enter(pid, process, fs, files)

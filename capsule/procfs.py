@@ -46,10 +46,14 @@ class ProcessFacts:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An executable file: the interpreter of its `#!` line, and its BLAKE3 if asked for."""
+    """An executable file: the interpreter of its `#!` line, and its BLAKE3 if asked for.
+
+    `setid`: it has the set-user-ID or set-group-ID bit, so that who runs it may change.
+    """
 
     interpreter: bytes | None = None
     hash: bytes | None = None
+    setid: bool = False
 
 
 class ProcReader(Protocol):
@@ -58,8 +62,8 @@ class ProcReader(Protocol):
     def facts(self, pid: int) -> ProcessFacts | None:
         """Return what is known of a pid; None if it has gone."""
 
-    def program(self, pid: int, path: bytes) -> Program:
-        """Return what the file behind `pid`'s program is; `path` as the enricher names it."""
+    def program(self, path: bytes) -> Program:
+        """Return what the file at `path` is; an empty answer if it cannot be read now."""
 
     def counters(self) -> dict[str, int]:
         """Return how many answers were read, cached, gone."""
@@ -108,7 +112,7 @@ class PsutilReader:
             ),
         )  # fmt: skip
 
-    def program(self, pid: int, path: bytes) -> Program:
+    def program(self, path: bytes) -> Program:
         """Return what the program at `path` is; an empty answer if it cannot be read now."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -119,7 +123,7 @@ class PsutilReader:
             info = os.fstat(fd)
             if not stat.S_ISREG(info.st_mode):
                 return Program()
-            key = (info.st_dev, info.st_ino, info.st_mtime_ns, info.st_size)
+            key = (info.st_dev, info.st_ino, info.st_ctime_ns, info.st_size)
             known = self._programs.get(key)
             if known is not None:
                 self._programs.move_to_end(key)
@@ -127,6 +131,7 @@ class PsutilReader:
             program = Program(
                 _interpreter(os.pread(fd, 256, 0)),
                 _hash(fd) if self._hash_exe and info.st_size <= HASH_LIMIT else None,
+                info.st_mode & (stat.S_ISUID | stat.S_ISGID) != 0,
             )
         except OSError:
             self._counts["programs_gone"] += 1

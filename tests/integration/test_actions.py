@@ -149,6 +149,20 @@ def test_pid_namespace(traced: Any) -> None:
     assert len(ends) == 4
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="chown needs root")
+def test_setuid_program_runs_as_its_owner(traced: Any, tmp_path: Path) -> None:
+    """execve(2): with the set-user-ID bit the effective user becomes the owner of the file."""
+    sleep = tmp_path / "sleep"
+    shutil.copy("/bin/sleep", sleep)
+    os.chown(sleep, 65534, -1)
+    sleep.chmod(0o4755)
+    found = traced("sh", "-c", f"{sleep} 0.3; true")
+    (execed,) = [a for a in found if a["kind"] == "proc.exec" and a["target"] == str(sleep)]
+    assert execed["uid"] == 65534
+    parent = next(a for a in found if a["kind"] == "proc.exit" and a["proc"] == 1)
+    assert parent["uid"] == 0
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="sudo -u without a password needs root")
 def test_sudo_becomes_nobody_before_it_runs_id(traced: Any) -> None:
     """sudo(8): -u runs the command as that user; id(1) then prints that user's ids."""

@@ -22,7 +22,7 @@ class FakeReader:
         self.asked.append(pid)
         return self.known.get(pid)
 
-    def program(self, pid: int, path: bytes) -> Program:
+    def program(self, path: bytes) -> Program:
         return self.programs.get(path, Program())
 
     def counters(self) -> dict[str, int]:
@@ -139,6 +139,28 @@ def test_interpreter_and_hash_come_from_the_reader() -> None:
     done.feed('10 execve("/bin/t", ["t"], 0x1) = 0\n')
     (execed,) = done.actions()
     assert (execed["interpreter"], execed["blake3"]) == ("/bin/sh -e", "ab12")
+
+
+def test_program_below_mounts_of_its_own_is_read_there() -> None:
+    programs = {b"/bin/t": Program(hash=b"ours"), b"/proc/10/root/bin/t": Program(hash=b"its")}
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, programs=programs)))
+    done.feed(stamped("""
+        10 execve("/bin/t", ["t"], 0x1) = 0
+        10 unshare(CLONE_NEWNS) = 0
+        10 execve("/bin/t", ["t"], 0x1) = 0
+    """))  # fmt: skip
+    done.finish()
+    assert [a["blake3"] for a in done.actions() if a["kind"] == "proc.exec"] == ["ours", "its"]
+
+
+def test_setuid_program_is_asked_who_it_is_now() -> None:
+    reader = FakeReader(ROOT, programs={b"/bin/su": Program(setid=True)})
+    enricher = Enricher(10, reader)
+    reader.known[10] = ProcessFacts(pid=10, tgid=10, uid=1000, euid=0)
+    done = Run(enricher=enricher)
+    done.feed('10 execve("/bin/su", ["su"], 0x1) = 0\n')
+    (execed,) = done.actions()
+    assert execed["uid"] == 0
 
 
 def test_many_unannounced_pids_do_not_pile_up() -> None:

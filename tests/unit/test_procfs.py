@@ -37,28 +37,28 @@ def test_program_is_read_once_and_again_when_it_changes(tmp_path: Path) -> None:
     script.write_text("#! /usr/bin/env  python3 -u\nx\n")
     path = os.fsencode(script)
     reader = PsutilReader(hash_exe=True)
-    first = reader.program(1, path)
+    first = reader.program(path)
     assert first.interpreter == b"/usr/bin/env  python3 -u"
     assert first.hash == blake3.blake3(script.read_bytes()).hexdigest().encode()
-    assert reader.program(1, path) is first
+    assert reader.program(path) is first
     assert reader.counters()["programs_read"] == 1
     script.write_bytes(b"\x7fELF and no script")
-    second = reader.program(1, path)
+    second = reader.program(path)
     assert second.interpreter is None
     assert second.hash == blake3.blake3(script.read_bytes()).hexdigest().encode()
 
 
 def test_program_that_is_not_there_or_no_file(tmp_path: Path) -> None:
     reader = PsutilReader(hash_exe=True)
-    assert reader.program(1, os.fsencode(tmp_path / "none")) == Program()
-    assert reader.program(1, os.fsencode(tmp_path)) == Program()
-    assert reader.program(1, b"a\0b") == Program()
+    assert reader.program(os.fsencode(tmp_path / "none")) == Program()
+    assert reader.program(os.fsencode(tmp_path)) == Program()
+    assert reader.program(b"a\0b") == Program()
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    assert reader.program(1, os.fsencode(fifo)) == Program()  # and does not wait for a writer
+    assert reader.program(os.fsencode(fifo)) == Program()  # and does not wait for a writer
 
 
 def test_hash_is_not_made_unless_asked(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("x")
-    assert PsutilReader().program(1, os.fsencode(path)).hash is None
+    assert PsutilReader().program(os.fsencode(path)).hash is None
