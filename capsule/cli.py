@@ -20,6 +20,7 @@ COMMANDS = {
     "parse": "capsule.commands.parse",
     "tail": "capsule.commands.tail",
     "runs": "capsule.commands.runs",
+    "rm": "capsule.commands.rm",
     "show": "capsule.commands.show",
     "tree": "capsule.commands.tree",
     "summary": "capsule.commands.summary",
