@@ -19,6 +19,9 @@ cdef extern from *:
 
 ctypedef const unsigned char * Text
 
+cdef enum:
+    KEPT_ROOM = 4 << 20
+
 
 cdef struct Row:
     # One EVENT; natural alignment gives it the 88 bytes of the format.
@@ -89,6 +92,13 @@ cdef inline void array_free(Array * a) noexcept nogil:
     free(a.at)
     a.at = NULL
     a.used = a.room = 0
+
+
+cdef inline void array_empty(Array * a) noexcept nogil:
+    """Forget the bytes, and the memory too if one large chunk or line took it."""
+    a.used = 0
+    if a.room > KEPT_ROOM:
+        array_free(a)
 
 
 cdef struct Head:

@@ -4,7 +4,7 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from capsule._batch cimport (
-    JOINED, NO_PID, ORPHAN, TORN, UNPARSED, Array, Head, Text, array_append, array_free, array_reserve,
+    JOINED, NO_PID, ORPHAN, TORN, UNPARSED, Array, Head, Text, array_append, array_empty, array_free, array_reserve,
     emit_raw,
 )
 from capsule._calls cimport (
@@ -115,6 +115,7 @@ cdef inline void drop_torn(State * s) noexcept nogil:
     if s.torn_open:
         s.torn_open = False
         emit_raw(&s.out, UNPARSED, s.torn.line, s.torn.text.at, s.torn.text.at + s.torn.text.used)
+        array_empty(&s.torn.text)
 
 
 cdef inline void start_torn(
@@ -165,6 +166,7 @@ cdef inline bint join_torn(State * s, Text text, Text end) noexcept nogil:
             return False
         remember(s, node, whole, cut, s.torn.line, &head, flags)
     s.torn_open = False
+    array_empty(&s.torn.text)
     s.joined_lines += 1
     return True
 

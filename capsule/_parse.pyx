@@ -15,7 +15,8 @@ from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memchr, memcpy
 
 from capsule._batch cimport (
-    UNPARSED, Array, Head, Row, Span, Text, array_append, array_free, array_reserve, emit_raw,
+    UNPARSED, Array, Head, Row, Span, Text, array_append, array_empty, array_free,
+    array_reserve, emit_raw,
 )
 from capsule._calls cimport Call, State, give_up, read_name, release, seen
 from capsule._halves cimport drop_torn
@@ -136,7 +137,7 @@ cdef class Parser:
         else:
             self.carry.at[self.carry.used] = 10
             take_line(&self.s, self.carry.at, self.carry.at + self.carry.used)
-        self.carry.used = 0
+        array_empty(&self.carry)
         self.peeked = False
 
     cdef void take_chunk(self, Text p, size_t length) noexcept nogil:
@@ -173,6 +174,17 @@ cdef class Parser:
 
     cdef bytes batch(self):
         """The rows so far as a batch; the parser keeps none of them."""
+        try:
+            return self.copy_batch()
+        finally:
+            array_empty(&self.s.out.rows)
+            array_empty(&self.s.out.spans)
+            array_empty(&self.s.out.extra)
+            array_empty(&self.s.plain)
+            array_empty(&self.s.joined)
+            self.s.out.data_len = 0
+
+    cdef bytes copy_batch(self):
         cdef Array rows = self.s.out.rows
         cdef Array spans = self.s.out.spans
         cdef Array extra = self.s.out.extra
@@ -180,7 +192,6 @@ cdef class Parser:
         cdef bytes blob
         cdef char * at
         cdef uint32_t[3] sizes
-        self.s.out.rows.used = self.s.out.spans.used = self.s.out.extra.used = self.s.out.data_len = 0
         if self.failed():
             raise MemoryError("no memory for the open calls and the events of one chunk")
         if data_len + extra.used > 0xffffffff:

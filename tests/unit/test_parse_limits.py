@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,20 @@ def test_memory_is_bounded_by_what_is_open() -> None:
     grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown_kib < 20_000
     assert parser.counters()["open"] == 0
+
+
+def test_one_huge_line_leaves_no_memory_behind() -> None:
+    parser = Parser()
+    resident = Path("/proc/self/statm")
+    page = resource.getpagesize()
+    parser.feed(b"close(3) = 5\n")
+    before = int(resident.read_text().split()[1]) * page
+    for _ in range(3):
+        parser.feed(b'7 write(1, "')
+        for _ in range(100):
+            parser.feed(b"x" * (1 << 20))
+        parser.feed(b'", 1) = 5\n')
+    assert int(resident.read_text().split()[1]) * page - before < 50 << 20
 
 
 def test_a_feed_over_1_gib_is_refused() -> None:
