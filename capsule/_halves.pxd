@@ -4,8 +4,8 @@ from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memcmp, memset
 
 from capsule._batch cimport (
-    JOINED, NO_PID, ORPHAN, TORN, UNPARSED, Array, Head, Text, array_append, array_empty, array_free, array_reserve,
-    emit_raw,
+    JOINED, NO_PID, ORPHAN, TORN, UNPARSED, Array, Head, Text, array_append, array_empty, array_free,
+    array_reserve, emit_raw,
 )
 from capsule._calls cimport (
     Call, State, close_open, emit_call, emit_endless, extend, give_up, read_call, read_name, recall, remember,
