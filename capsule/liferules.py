@@ -175,10 +175,12 @@ class LifeRules(Targets, Identity):
         """What only the file itself says of the program that is run."""
         # Below mounts of its own the same name may be another file here.
         program = reader.program(b"/proc/%d/root%s" % (pid, path) if process.own_mounts else path)
+        fields: Fields = []
         if program.setid and (facts := reader.facts(pid)) is not None:
             process.uid, process.euid, process.suid = facts.uid, facts.euid, facts.suid
             process.gid, process.egid = facts.gid, facts.egid
-        fields: Fields = []
+            if program.setuid_owner not in (None, facts.euid):
+                fields.append(("setuid_ignored", 1))
         if program.interpreter is not None:
             fields.append(("interpreter", program.interpreter))
         if program.hash is not None:

@@ -48,12 +48,14 @@ class ProcessFacts:
 class Program:
     """An executable file: the interpreter of its `#!` line, and its BLAKE3 if asked for.
 
-    `setid`: it has the set-user-ID or set-group-ID bit, so that who runs it may change.
+    `setid`: it has the set-user-ID or set-group-ID bit, so that who runs it may change;
+    `setuid_owner`: to whom, by the former.
     """
 
     interpreter: bytes | None = None
     hash: bytes | None = None
     setid: bool = False
+    setuid_owner: int | None = None
 
 
 class ProcReader(Protocol):
@@ -132,6 +134,7 @@ class PsutilReader:
                 _interpreter(os.pread(fd, 256, 0)),
                 _hash(fd) if self._hash_exe and info.st_size <= HASH_LIMIT else None,
                 info.st_mode & (stat.S_ISUID | stat.S_ISGID) != 0,
+                info.st_uid if info.st_mode & stat.S_ISUID else None,
             )
         except OSError:
             self._counts["programs_gone"] += 1

@@ -154,13 +154,25 @@ def test_program_below_mounts_of_its_own_is_read_there() -> None:
 
 
 def test_setuid_program_is_asked_who_it_is_now() -> None:
-    reader = FakeReader(ROOT, programs={b"/bin/su": Program(setid=True)})
+    su = Program(setid=True, setuid_owner=0)
+    reader = FakeReader(ROOT, programs={b"/bin/su": su})
     enricher = Enricher(10, reader)
     reader.known[10] = ProcessFacts(pid=10, tgid=10, uid=1000, euid=0)
     done = Run(enricher=enricher)
     done.feed('10 execve("/bin/su", ["su"], 0x1) = 0\n')
     (execed,) = done.actions()
     assert execed["uid"] == 0
+    assert "tags" not in execed
+
+
+def test_setuid_program_that_stays_who_it_was_is_told() -> None:
+    """execve(2): the bit is ignored when the process is traced by one without the right."""
+    su = Program(setid=True, setuid_owner=0)
+    done = Run(enricher=Enricher(10, FakeReader(ROOT, programs={b"/bin/su": su})))
+    done.feed('10 execve("/bin/su", ["su"], 0x1) = 0\n')
+    (execed,) = done.actions()
+    assert (execed["uid"], execed["setuid_ignored"]) == (1000, True)
+    assert execed["tags"] == ["blindspot.setuid"]
 
 
 def test_many_unannounced_pids_do_not_pile_up() -> None:
