@@ -20,6 +20,7 @@ _FLAGS = re.compile(rb"flags=([A-Za-z0-9_|]+)")
 _STATUS = re.compile(rb"exited with (-?\d{1,18})\b")
 _SIGNAL = re.compile(rb"(?:killed by|stopped by|---) (SIG\w+|\d+)")
 _SENDER = re.compile(rb"si_pid=(\d{1,18})\b")
+_NAMED = re.compile(rb"\[ Process PID=(\d{1,9}) ")
 _CODE = re.compile(rb"si_code=(\w+)")
 
 
@@ -64,6 +65,8 @@ class LifeRules(Targets, Identity):
         elif kind == EventKind.SUPERSEDED:
             self._emit(call, "thread.exit", task, NOTHING, [("text", text)])
         elif kind == EventKind.NOTE:
+            if task is None and (named := _NAMED.search(text)):
+                task = self.lineage.tasks.get(int(named.group(1)))
             self._emit(call, "sys.note", task, NOTHING, [("text", text[:4096])])
         else:
             self._emit(call, "sys.unparsed", task, NOTHING, [("text", text[:4096])])

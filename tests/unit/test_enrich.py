@@ -155,6 +155,11 @@ def test_root_that_strace_does_not_number_until_there_are_two() -> None:
     assert {action["proc"] for action in actions(trace)} == {1, 2}
 
 
+def test_note_that_names_a_process_is_of_that_process() -> None:
+    trace = "10 getpid() = 10\n[ Process PID=10 runs in 32 bit mode. ]\n"
+    assert [(a["kind"], a["proc"]) for a in actions(trace)] == [("proc.info", 1), ("sys.note", 1)]
+
+
 def test_end_of_the_root_and_who_is_still_alive() -> None:
     done = run(
         stamped(f"""

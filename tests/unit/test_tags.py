@@ -115,7 +115,10 @@ CASES = {
         "clone(child_stack=NULL, flags=CLONE_UNTRACED|SIGCHLD) = 11",
         "clone(child_stack=NULL, flags=SIGCHLD) = 11",
     ),
-    "blindspot.32-bit": ("[ Process PID=10 runs in 32 bit mode. ]", "strace: exec: No such file"),
+    "blindspot.32-bit": (
+        "[ Process PID=10 runs in 32 bit mode. ]",
+        "[ Process PID=32 runs in 64 bit mode. ]",
+    ),
     "blindspot.nested-ptrace": (
         "ptrace(PTRACE_TRACEME) = -1 EPERM (Operation not permitted)",
         "ptrace(PTRACE_CONT, 77, NULL, 0) = -1 ESRCH (No such process)",
