@@ -7,9 +7,7 @@ connect, but in a directory that all share (sticky, as /tmp) nobody but its owne
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import socket
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,6 +89,9 @@ def _tcp(url: str, rest: str) -> Endpoint:
         raise UsageError(f"{url}: write an IPv6 address in brackets: tcp://[{host}]:{port}")
     if bare == "localhost":
         host = bare = "127.0.0.1"
+    # Not every run publishes, and this takes a while to import.
+    import ipaddress
+
     local = bare == "lo"
     with suppress(ValueError):
         local = local or ipaddress.ip_address(bare).is_loopback
@@ -110,6 +111,8 @@ def prepare_socket_path(path: Path) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise UsageError(f"ipc://{path}: is in the way and no socket; choose another path")
+    import socket
+
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(str(path))
