@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 TARGET_WIDTH = 44
-_STYLES = {"dim": "2", "red": "31", "yellow": "33", "cyan": "36", "bold": "1"}
+TREE_WIDTH = 24
+_STYLES = {
+    "dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "blue": "34",
+    "magenta": "35", "cyan": "36",
+}  # fmt: skip
+_KIND_STYLES = {
+    "proc": "green", "thread": "green", "net": "magenta", "cred": "yellow", "sys": "yellow",
+    "file": "cyan", "dir": "cyan",
+}  # fmt: skip
+"""By what stands before the dot of a kind; the others are blue."""
 
 
 def harmless(text: str) -> str:
@@ -52,10 +61,14 @@ def clock_text(ts_ns: Any, form: str = "%H:%M:%S") -> str:
 
 
 class Lines:
-    """Renders records of one log. Plain text unless `colour`."""
+    """Renders records of one log. Plain text unless `colour`.
 
-    def __init__(self, *, colour: bool) -> None:
+    `target_width`: the columns that a target is filled up to; a longer one takes what it needs.
+    """
+
+    def __init__(self, *, colour: bool, target_width: int = TARGET_WIDTH) -> None:
         self._colour = colour
+        self._target_width = target_width
 
     def _style(self, text: str, *styles: str) -> str:
         if not self._colour or not text:
@@ -63,11 +76,11 @@ class Lines:
         codes = ";".join(_STYLES[style] for style in styles)
         return f"\x1b[{codes}m{text}\x1b[0m"
 
-    def render(self, record: Mapping[str, Any]) -> str:
-        """One record as one line, without its newline."""
+    def render(self, record: Mapping[str, Any], *, depth: int | None = None) -> str:
+        """One record as one line, without its newline. `depth`: indent its program so far."""
         kind = record.get("type")
         if kind == "action":
-            return self._action(record)
+            return self._action(record, depth)
         when = f"{clock_text(record.get('time_ns')):15}"
         name = harmless(str(kind))
         line = f"{when} {'-':>7} {'-':12} {name:16} {self._said(record)}"
@@ -89,7 +102,7 @@ class Lines:
             return harmless(f"complete, exit {exit_text(record.get('exit'))}")
         return ""
 
-    def _action(self, record: Mapping[str, Any]) -> str:
+    def _action(self, record: Mapping[str, Any], depth: int | None) -> str:
         exe = harmless(str(record.get("exe") or "-").rpartition("/")[2]) or "-"
         kind = harmless(str(record.get("kind")))
         target = harmless(str(record.get("target") if record.get("target") is not None else "-"))
@@ -107,8 +120,10 @@ class Lines:
             )
         when = f"{clock_text(record.get('first_ns')):15}"
         line = self._style(when, "dim") + " "
-        line += f"{record.get('pid', '-')!s:>7} {exe:12} "
-        line += self._style(f"{kind:16}", "cyan") + f" {target:{TARGET_WIDTH}}"
+        name = f"{exe:12}" if depth is None else f"{'│ ' * min(depth, 8) + exe:{TREE_WIDTH}}"
+        line += f"{record.get('pid', '-')!s:>7} {name} "
+        line += self._style(f"{kind:16}", _KIND_STYLES.get(kind.partition(".")[0], "blue"))
+        line += f" {target:{self._target_width}}"
         if parts:
             line += "  " + " ".join(parts)
         if failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from capsule.commands._lines import Lines, wants_colour
+from capsule.commands.tail import Printer
 from capsule.errors import CapsuleError
 from capsule.reassemble import Ended, Gap, Record
 from capsule.streamverify import Checked, StreamVerifier
@@ -104,8 +104,7 @@ class Output:
 
     def __init__(self, topics: tuple[str, ...], *, json: bool, verify: bool) -> None:
         self._topics = topics
-        self._json = json
-        self._lines = Lines(colour=wants_colour(sys.stdout))
+        self._printer = Printer(json=json, live=True)
         self._verifier = StreamVerifier() if verify else None
         self.is_bad = False
 
@@ -122,10 +121,10 @@ class Output:
                 self._print(item)
 
     def _print(self, record: Record) -> None:
-        if self._json or record.topic.startswith("event."):
+        if record.topic.startswith("event."):
             sys.stdout.buffer.write(record.line + b"\n")
         else:
-            sys.stdout.buffer.write(self._lines.render(record.data).encode() + b"\n")
+            self._printer.print([record.line])
 
     def _gap(self, gap: Gap) -> None:
         self.flush()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 
 from capsule import logdir
 from capsule.commands._lines import Lines, wants_colour
+from capsule.commands._live import Depths, LiveView
 from capsule.errors import UsageError
 from capsule.records import Follower, backwards, forwards, load, seq_of, type_of
 
@@ -36,6 +39,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--kind", "-k", action="append", default=[], metavar="KIND",
                         help="only Actions of this kind: file.open, net, 'proc.*'; "
                         "may be repeated")  # fmt: skip
+    parser.add_argument("--tree", action="store_true",
+                        help="indent each program below the one that started it")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="the records' exact lines")
     parser.add_argument("--from", dest="from_seq", type=int, metavar="SEQ",
                         help="begin at record SEQ")  # fmt: skip
@@ -49,7 +54,9 @@ def run(args: argparse.Namespace) -> int:
     path = logdir.find_run(args.log, logdir.log_dir(args.log_dir))
     count = _count(args)
     wanted = Wanted(args.kind)
-    out = Printer(json=args.json)
+    out = Printer(json=args.json, live=args.follow, depths=Depths() if args.tree else None)
+    if args.tree:
+        out.learn(forwards(path))
     if args.follow:
         return _follow(path, args.from_seq, count, wanted, out)
     if args.from_seq is not None:
@@ -91,11 +98,21 @@ class Wanted:
 
 
 class Printer:
-    """Writes records to stdout, exact or for people."""
+    """Writes records to stdout, exact or for people; a `live` one on a terminal folds."""
 
-    def __init__(self, *, json: bool) -> None:
+    def __init__(self, *, json: bool, live: bool = False, depths: Depths | None = None) -> None:
         self._json = json
-        self._lines = Lines(colour=wants_colour(sys.stdout))
+        self._depths = depths
+        self._view = None
+        colour = wants_colour(sys.stdout)
+        self._lines = Lines(colour=colour)
+        if live and not json and sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+            self._view = LiveView(shutil.get_terminal_size(), depths, colour=colour)
+
+    def learn(self, lines: Iterable[bytes]) -> None:
+        """Let `--tree` know who started whom, whether or not it is printed."""
+        if self._depths is not None:
+            self._depths.learn(lines)
 
     def print(self, lines: Iterable[bytes]) -> None:
         """Write every line."""
@@ -103,8 +120,13 @@ class Printer:
         for line in lines:
             if self._json:
                 write(line + b"\n")
-            else:
-                write(self._lines.render(load(line)).encode() + b"\n")
+                continue
+            record = load(line)
+            if self._view is not None:
+                write(self._view.show(record).encode())
+                continue
+            depth = None if self._depths is None else self._depths.of(record)
+            write(self._lines.render(record, depth=depth).encode() + b"\n")
 
     def flush(self) -> None:
         """Let the reader see it now."""
@@ -153,6 +175,7 @@ def _follow_on(path: Path, seq: int, wanted: Wanted, out: Printer) -> int:
             alive = follower.writer_lives()  # asked before reading: what it wrote is then there
             lines = follower.read()
             fresh = [line for line in lines if seq_of(line) >= seq]
+            out.learn(fresh)
             out.print(wanted.only(fresh))
             out.flush()
             if lines and type_of(lines[-1]) == "end":
