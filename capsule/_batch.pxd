@@ -4,6 +4,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
+from capsule._rows cimport EventRow as Row
+from capsule._rows cimport Span
+
 cdef extern from *:
     """
     enum { SYSCALL, SIGNAL, EXIT, KILLED, STOPPED, SUPERSEDED, NOTE, UNPARSED };
@@ -21,37 +24,6 @@ ctypedef const unsigned char * Text
 
 cdef enum:
     KEPT_ROOM = 4 << 20
-
-
-cdef struct Row:
-    # One EVENT; natural alignment gives it the 88 bytes of the format.
-    uint64_t line
-    int64_t ts_ns
-    int64_t retval
-    int64_t dur_ns
-    int32_t pid
-    uint16_t name_id
-    uint8_t kind
-    uint8_t flags
-    uint32_t text_off
-    uint32_t text_len
-    uint32_t span_first
-    uint32_t span_count
-    uint32_t ret_off
-    uint32_t ret_len
-    uint32_t name_off
-    uint32_t errno_off
-    uint32_t ts_off
-    uint16_t name_len
-    uint16_t errno_len
-    uint16_t ts_len
-    uint16_t reserved0
-    uint32_t reserved1
-
-
-cdef struct Span:
-    uint32_t off
-    uint32_t len
 
 
 cdef struct Array:

@@ -4,6 +4,7 @@ from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, 
 
 
 cdef struct EventRow:
+    # Natural alignment gives it the 88 bytes of the format.
     uint64_t line
     int64_t ts_ns
     int64_t retval
