@@ -41,7 +41,7 @@ class Node:
 
 def tree(records: Iterable[Record]) -> list[Node]:
     """Return the roots of the process tree; a program's children are those it started."""
-    roots: list[Node] = []
+    roots: dict[int, Node] = {}  # by proc, also when it has ended
     current: dict[int, Node] = {}  # proc → what it runs now
     for record in records:
         if record.get("type") != "action":
@@ -56,22 +56,20 @@ def tree(records: Iterable[Record]) -> list[Node]:
             node = _execed(record, node, current, roots)
         elif node is None:
             node = current[proc] = _node(record, record.get("exe"), born=True)
-            roots.append(node)
+            roots[proc] = node
         _account(node, record)
         if kind == "proc.spawn" and isinstance(child := record.get("child"), int):
             born = Node(child, record.get("child_pid"), node.argv, node.exe,
                         record.get("last_ns"), born=True)  # fmt: skip
-            known = current.get(child)
-            if known is not None and known in roots:  # its own records came first
-                roots.remove(known)
-                node.children.append(known)
-            else:
-                current[child] = born
-                node.children.append(born)
+            # the child's own records may have come first, and its end too
+            known = roots.pop(child, None)
+            if known is None:
+                current[child] = known = born
+            node.children.append(known)
         elif kind == "proc.exit":
             node.end = _end(record)
             current.pop(proc, None)
-    return roots
+    return list(roots.values())
 
 
 def _node(record: Record, exe: str | None, born: bool) -> Node:
@@ -80,11 +78,13 @@ def _node(record: Record, exe: str | None, born: bool) -> Node:
                 born=born)  # fmt: skip
 
 
-def _execed(record: Record, node: Node | None, current: dict[int, Node], roots: list[Node]) -> Node:
+def _execed(
+    record: Record, node: Node | None, current: dict[int, Node], roots: dict[int, Node]
+) -> Node:
     new = _node(record, record.get("target"), born=False)
     current[new.proc] = new
     if node is None:
-        roots.append(new)
+        roots[new.proc] = new
         return new
     if node.born and not node.children:
         # a fork whose only purpose was this exec: one node for both

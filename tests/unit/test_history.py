@@ -42,6 +42,18 @@ def test_tree_reads_as_what_happened() -> None:
     ]
 
 
+def test_child_that_had_ended_before_its_parent_was_known() -> None:
+    base = {"type": "action", "count": 1}
+    found = [
+        {**base, "kind": "proc.exec", "target": "/bin/sh", "proc": 1, "pid": 10, "argv": ["sh"]},
+        {**base, "kind": "proc.exec", "target": "/bin/true", "proc": 2, "pid": 11, "argv": ["t"]},
+        {**base, "kind": "proc.exit", "proc": 2, "pid": 11, "status": 0},
+        {**base, "kind": "proc.spawn", "proc": 1, "pid": 10, "child": 2, "child_pid": 11},
+    ]
+    shown = [(len(path), describe(node)) for path, node in walk(tree(found))]
+    assert shown == [(0, "10 sh  still running"), (1, "11 t  exit 0")]
+
+
 def test_process_that_lives_on_is_said_to() -> None:
     trace = '10 execve("/bin/sh", ["sh"], 0x1) = 0\n'
     (root,) = tree(records(trace))
