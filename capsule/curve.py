@@ -25,6 +25,12 @@ _DOMAIN = "capsule"
 _Z85 = re.compile(r"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 
 
+def check_available() -> None:
+    """CapsuleError when this machine's libzmq was built without CURVE."""
+    if not zmq.has("curve"):
+        raise CapsuleError("this libzmq has no CURVE; install pyzmq from its wheel on PyPI")
+
+
 def default_base() -> Path:
     """Where keys are when nothing else is said: $XDG_CONFIG_HOME/capsule/capsule (no suffix)."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path("~/.config").expanduser()
@@ -33,6 +39,7 @@ def default_base() -> Path:
 
 def make_keys(base: Path) -> tuple[Path, Path]:
     """Create `base`.key and `base`.key_secret (0600); returns both. Never writes over one."""
+    check_available()
     public, secret = Path(f"{base}{PUBLIC}"), Path(f"{base}{SECRET}")
     for path in (public, secret):
         if path.exists() or path.is_symlink():
@@ -51,6 +58,7 @@ def make_keys(base: Path) -> tuple[Path, Path]:
 
 def load_pair(path: Path) -> KeyPair:
     """Read a secret key file. CapsuleError when it is missing, not one, or open to others."""
+    check_available()
     public, secret = _load(path)
     if secret is None:
         raise CapsuleError(f"{path} holds no secret key; name the file that ends in {SECRET}")

@@ -27,6 +27,9 @@ from capsule.stage import Sink
 from capsule.tap import TapEnd
 from capsule.wire import Shell
 
+MAX_SUBSCRIPTION = 4096
+"""Bytes that a subscriber may send at once; who sends more is cut off."""
+
 HEARTBEAT_S = 1.0
 PATIENCE_MS = 100
 """How long a lossless send blocks before it looks whether the run was aborted."""
@@ -61,6 +64,7 @@ class Publisher:
         self._lossless = plan.lossless
         self._wanted: Counter[bytes] = Counter()
         self._prefixes: tuple[bytes, ...] = ()
+        self._verdicts: dict[bytes, bool] = {}  # topic → is_wanted, so that many prefixes are cheap
         self._numbers: dict[bytes, int] = {}
         self._beats = {HEARTBEAT: 0, END: 0}
         self._next_beat_s = 0.0
@@ -75,6 +79,7 @@ class Publisher:
         self.socket.set(zmq.XPUB_NODROP, int(plan.lossless))
         self.socket.set(zmq.SNDTIMEO, PATIENCE_MS if plan.lossless else 0)
         self.socket.set(zmq.LINGER, 0)
+        self.socket.set(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION)
         self.socket.set(zmq.TCP_KEEPALIVE, 1)
         self._handler = None
         if plan.keys is not None and plan.authorized is not None:
@@ -136,6 +141,7 @@ class Publisher:
         if changed:
             self._wanted = +self._wanted
             self._prefixes = tuple(self._wanted)
+            self._verdicts.clear()
             if self._tap is not None:
                 self._tap.want([p for p in self._prefixes if overlaps(p, b"event.")])
         if greet:
@@ -144,7 +150,10 @@ class Publisher:
 
     def is_wanted(self, topic: bytes) -> bool:
         """Whether anybody is subscribed to `topic`."""
-        return (topic + b" ").startswith(self._prefixes)
+        verdict = self._verdicts.get(topic)
+        if verdict is None:
+            verdict = self._verdicts[topic] = (topic + b" ").startswith(self._prefixes)
+        return verdict
 
     # -- publishing
 

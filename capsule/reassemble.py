@@ -11,7 +11,7 @@ read from the log comes after newer records.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class Record:
 class Gap:
     """Messages did not arrive: `count` of them (None: unknown), found out at record `before`.
 
-    `filled`: they were read from the log and follow this item.
+    `filled`: they were read from the log, and were the items just before this one.
     """
 
     run: str
@@ -113,36 +113,38 @@ class Reassembler:
         """Whether a heartbeat of the present run has been heard."""
         return self._joined
 
-    def feed(self, frame: Frame) -> list[Item]:
-        """Take one message; return what it lets through, in order."""
-        items: list[Item] = []
+    def feed(self, frame: Frame) -> Iterator[Item]:
+        """Take one message; yield what it lets through, in order.
+
+        That may be all of the log, so it is read as it is asked for. All of it must be taken
+        before the next message is fed.
+        """
         if frame.run != self._run:
             if self._joined and not self._ended:
-                items.append(Gap(self._run, None, frame.seq, filled=False))
+                yield Gap(self._run, None, frame.seq, filled=False)
             self._begin(frame.run)
         if frame.topic.startswith("stream."):
             facts = frame.facts()
             if not self._joined:
-                self._join(facts, items)
-            self._check(facts, items)
+                yield from self._join(facts)
+            yield from self._check(facts)
             if frame.topic == END:
                 self._ended = True
-                items.append(
-                    Ended(frame.run, frame.seq, facts["head"], facts["complete"], facts["why"])
-                )
+                yield Ended(frame.run, frame.seq, facts["head"], facts["complete"], facts["why"])
         elif not self._wants(frame.topic):
             pass
         elif not self._joined:
             self._held.append(frame)
+        elif frame.topic.startswith("event."):
+            yield from self._take_event(frame)
         else:
-            self._take(frame, items)
-        return items
+            yield from self._take(frame)
 
     def _wants(self, topic: str) -> bool:
         # As ZeroMQ does: a blank ends the topic, so that "action.proc.exec " is that one only.
         return f"{topic} ".startswith(self.topics)
 
-    def _join(self, facts: dict[str, Any], items: list[Item]) -> None:
+    def _join(self, facts: dict[str, Any]) -> Iterator[Item]:
         self._joined = True
         self._facts = facts
         seq = facts["seq"]
@@ -152,47 +154,47 @@ class Reassembler:
             self.missing_start = lines is None
             if lines is not None:
                 replayed = True
-                items += self._wanted_records(lines)
-        for frame in self._held:
-            # All that is held came before this heartbeat, so the log has it too.
-            if not (replayed and not frame.topic.startswith("event.")):
-                items.append(_record(frame))
+                yield from self._wanted_records(lines)
+        held, self._held = self._held, []
+        for frame in held:
             if frame.topic.startswith("event."):
                 self._numbers[frame.topic] = frame.number
-        self._held.clear()
+                yield _record(frame)
+            elif not replayed:
+                # All that is held came before this heartbeat, so the log has it too.
+                yield _record(frame)
         self._numbers.update(facts["topics"])
         self._last_seq = self._sure_of = seq
 
-    def _take(self, frame: Frame, items: list[Item]) -> None:
-        if frame.topic.startswith("event."):
-            known = self._numbers.get(frame.topic, frame.number - 1)
-            if frame.number > known + 1:
-                items.append(Gap(self._run, frame.number - known - 1, frame.seq, filled=False))
-            self._numbers[frame.topic] = frame.number
-            items.append(_record(frame))
-            return
+    def _take_event(self, frame: Frame) -> Iterator[Item]:
+        known = self._numbers.get(frame.topic, frame.number - 1)
+        if frame.number > known + 1:
+            yield Gap(self._run, frame.number - known - 1, frame.seq, filled=False)
+        self._numbers[frame.topic] = frame.number
+        yield _record(frame)
+
+    def _take(self, frame: Frame) -> Iterator[Item]:
         known = self._numbers.get(frame.topic, 0)
         if frame.number <= known:
             return  # was read from the log before it arrived
         if frame.number > known + 1 or (self._gets_all and frame.seq != self._last_seq + 1):
-            self._recover(frame.seq - 1, items)
+            yield from self._recover(frame.seq - 1)
             known = self._numbers.get(frame.topic, 0)
             if frame.number > known + 1:
-                items.append(Gap(self._run, frame.number - known - 1, frame.seq, filled=False))
+                yield Gap(self._run, frame.number - known - 1, frame.seq, filled=False)
         self._numbers[frame.topic] = frame.number
         self._last_seq = frame.seq
         self._delivered.add(frame.seq)
-        items.append(_record(frame))
+        yield _record(frame)
 
-    def _check(self, facts: dict[str, Any], items: list[Item]) -> None:
+    def _check(self, facts: dict[str, Any]) -> Iterator[Item]:
         """Compare with a heartbeat: after it, everything up to its seq is settled."""
         self._facts = facts
-        missing = self._missing(facts["topics"])
-        if missing:
-            self._recover(facts["seq"], items)
+        if self._missing(facts["topics"]):
+            yield from self._recover(facts["seq"])
             missing = self._missing(facts["topics"])
             if missing:
-                items.append(Gap(self._run, sum(missing.values()), facts["seq"], filled=False))
+                yield Gap(self._run, sum(missing.values()), facts["seq"], filled=False)
                 for topic, count in missing.items():
                     self._numbers[topic] = self._numbers.get(topic, 0) + count
         self._last_seq = max(self._last_seq, facts["seq"])
@@ -206,22 +208,24 @@ class Reassembler:
             if self._wants(topic) and number > self._numbers.get(topic, 0)
         }
 
-    def _recover(self, last: int, items: list[Item]) -> None:
+    def _recover(self, last: int) -> Iterator[Item]:
         """Read from the log what has not arrived up to record `last`."""
         lines = self._read_log(self._facts, self._sure_of + 1, last)
         if lines is None:
             return
-        found = [r for r in self._wanted_records(lines) if r.seq not in self._delivered]
-        for record in found:
-            self._numbers[record.topic] = self._numbers.get(record.topic, 0) + 1
-        if found:
-            items.append(Gap(self._run, len(found), found[-1].seq + 1, filled=True))
-            items += found
+        count = 0
+        for record in self._wanted_records(lines):
+            if record.seq not in self._delivered:
+                self._numbers[record.topic] = self._numbers.get(record.topic, 0) + 1
+                count += 1
+                yield record
+        if count:
+            yield Gap(self._run, count, last + 1, filled=True)
         self._last_seq = max(self._last_seq, last)
         self._sure_of = max(self._sure_of, last)
         self._delivered = {seq for seq in self._delivered if seq > self._sure_of}
 
-    def _wanted_records(self, lines: Iterable[bytes]) -> Iterable[Record]:
+    def _wanted_records(self, lines: Iterable[bytes]) -> Iterator[Record]:
         for line in lines:
             for topic, seq, text in records(line):
                 if self._wants(name := topic.decode()):

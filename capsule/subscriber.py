@@ -11,7 +11,6 @@ The iteration ends with the run. Losses are filled from the log where it can be 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -73,7 +72,7 @@ class _Subscription:
         self._sock = sock
         self._reader = LogReader(Path(log) if log is not None else None)
         self._state = Reassembler(topics, from_start=from_start, read_log=self._reader)
-        self._items: deque[Item] = deque()
+        self._items: Iterator[Item] = iter(())
         self._silence_s = silence_s
         self._heard_s: float | None = None
         self._key_name = (
@@ -135,13 +134,11 @@ class _Subscription:
             frame = unpack(message)
         except ValueError:
             raise CapsuleError(f"what is published on {self.url} is not a run") from None
-        self._items += self._state.feed(frame)
+        self._items = self._state.feed(frame)
 
     def _next(self) -> Item | None:
         """The next item that is there; keeps the counts."""
-        if not self._items:
-            return None
-        item = self._items.popleft()
+        item = next(self._items, None)
         if isinstance(item, Gap) and not item.filled:
             self.lost += item.count or 1
         elif isinstance(item, Ended):

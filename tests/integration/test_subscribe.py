@@ -219,7 +219,7 @@ def test_a_stopped_subscriber_misses_what_nobody_else_does_and_reads_it_from_the
     second = tmp_path / "second"
     os.mkfifo(second)
     options = ("--publish", url, "--publish-queue", "5000")
-    with published(tmp_path, f"{STORM.format(n=700)}; read x <{second}; exit 0", *options) as run:
+    with published(tmp_path, f"{STORM.format(n=400)}; read x <{second}; exit 0", *options) as run:
         stopped, *others = [Follower(url) for _ in range(20)]
         os.kill(stopped.process.pid, signal.SIGSTOP)
         run.go()
