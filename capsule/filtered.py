@@ -26,7 +26,7 @@ from typing import Any
 from capsule._linux import set_dumpable
 from capsule.errors import TraceFailed, UsageError
 from capsule.gate import fork_gate
-from capsule.target import ATTACH_TIMEOUT_S, TracedRun, tracer_of
+from capsule.target import ATTACH_TIMEOUT_S, TracedRun, has_ended, tracer_of
 from capsule.trace import Strace, filtered_argv
 
 NO_NEW_PRIVS_BEFORE = (6, 2)
@@ -83,7 +83,7 @@ class FilteredRun(TracedRun):
         deadline_s = time.monotonic() + ATTACH_TIMEOUT_S
         strace = 0
         while time.monotonic() < deadline_s:
-            over = _is_zombie(target)
+            over = has_ended(target)
             strace = strace or tracer_of(target) or next(self._straces(target), 0)
             if strace and poller.poll(1):
                 return strace
@@ -100,11 +100,3 @@ class FilteredRun(TracedRun):
                 name, _, rest = stat.partition("(")[2].rpartition(")")
                 if name == "strace" and rest.split()[3] == child != str(target):
                     yield int(child)
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"

@@ -23,6 +23,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from capsule._linux import set_child_subreaper, set_dumpable
@@ -183,19 +184,20 @@ class TracedRun(Supervisor):
             with suppress(BrokenPipeError):
                 os.write(gate, b".")
             return bool(poller.poll(1))
-        time.sleep(0.001)
-        return all(tracer_of(pid) == self._strace_pid for pid in self.pids)
+        # A line proves it too: of a program that has ended since, there is nothing else.
+        return bool(poller.poll(1)) or all(tracer_of(p) == self._strace_pid for p in self.pids)
 
     def _why_no_attach(self) -> str:
         text = self._strace_text()
+        ended = [str(pid) for pid in self.pids if has_ended(pid)]
+        if ended:
+            return f"no such process: {' '.join(ended)}"
         if "Operation not permitted" in text:
             return (
                 "ptrace is not permitted: in a container add --cap-add SYS_PTRACE; what is "
                 "already traced cannot be traced again; another user's process needs root "
                 f"(strace said: {text.splitlines()[-1]})"
             )
-        if "No such process" in text:
-            return f"no such process: {' '.join(map(str, self.pids))}"
         return f"strace could not attach: {text or 'it said nothing'}"
 
     def _strace_text(self) -> str:
@@ -331,6 +333,15 @@ def open_trace_pipe() -> tuple[int, int]:
         except OSError:
             size //= 2
     return read, write
+
+
+def has_ended(pid: int) -> bool:
+    """Whether `pid` is gone, or a zombie that nobody has waited for (proc_pid_stat(5))."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in "ZX"
 
 
 def tracer_of(pid: int) -> int:

@@ -341,3 +341,22 @@ def test_import_of_what_is_not_there_is_a_clear_error(capsule: RunCapsule, tmp_p
     done = capsule("import", tmp_path / "nothing")
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert b"No such file or directory" in done.stderr
+
+
+def test_a_program_that_ends_as_soon_as_it_is_attached_to_is_traced(
+    capsule: RunCapsule, log_dir: Path, tmp_path: Path
+) -> None:
+    """Its tracer has ended too before anybody can look for it."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    running = subprocess.Popen(["sh", "-c", f"read line <{fifo}"])
+    # strace takes a moment to attach; the program ends in the middle of that.
+    slow = tmp_path / "strace"
+    slow.write_text(f'#!/bin/sh\n[ "$1" = -V ] || echo go >{fifo} &\nexec /usr/bin/strace "$@"\n')
+    slow.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = capsule("trace", "-q", "-p", str(running.pid), env=env)
+    running.wait(30)
+    assert done.returncode in (0, 125)
+    if done.returncode == 125:
+        assert b"no such process" in done.stderr
