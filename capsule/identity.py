@@ -149,7 +149,9 @@ class Identity:
             self._announce(root)
         elif pid not in self.lineage.tasks and self._match_expected(pid, None) is None:
             self.lineage.counts["unannounced"] += 1
-            self._appear(pid, self.reader.facts(pid) if self.reader is not None else None)
+            task = self._appear(pid, self.reader.facts(pid) if self.reader is not None else None)
+            if task.process.first_line == 0:
+                task.process.first_line = self.lineage.lives[pid][0].line
         self._replay(pid)
 
     def _replay(self, pid: int) -> None:

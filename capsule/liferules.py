@@ -6,7 +6,7 @@ import re
 
 from capsule import literals, redact
 from capsule._facts import Call, Target, Task
-from capsule.events import EventKind
+from capsule.events import EventFlag, EventKind
 from capsule.identity import Identity
 from capsule.lineage import Process
 from capsule.procfs import ProcessFacts, ProcReader
@@ -107,33 +107,55 @@ class LifeRules(Targets, Identity):
             self._spawn_abroad(call, task, number, flags=flags, kind=kind, fields=fields)
             return True
         old = self.lineage.tasks.get(here)
-        if old is not None and old.process is task.process:
+        if old is not None and old.process is task.process and kind == "proc.spawn":
             self._emit(call, kind, task, NOTHING, fields)  # no process is its own child
             return True
-        if old is not None and old.process.unseen and old.process is not self._root:
-            child = self._acknowledge(task, old, flags)
-        else:
-            if old is not None:  # the number lives again, and its last end was not shown
-                self.lineage.counts["pid_reused"] += 1
-                self._end_unseen(old)
-            child = self.lineage.child_of(task, here, flags)
+        child = self._child(call, task, here, flags, old)
         if kind == "proc.spawn":
-            fields = [("child", child.proc), ("child_pid", here), *fields]
+            fields = [("child", child), ("child_pid", here), *fields]
         else:
             fields = [("tid", here), *fields]
         self._emit(call, kind, task, Target(b"pid:%d" % here), fields)
-        if kind == "proc.spawn":
-            self._announce(child.process)
+        if kind == "proc.spawn" and (process := self.lineage.processes.get(child)):
+            self._announce(process)
         if here in self.lineage.lives:
             self._replay(here)
         else:
             self.loop.forget_tasks()
         return True
 
-    def _acknowledge(self, task: Task, old: Task, flags: bytes) -> Task:
+    def _child(self, call: Call, task: Task, pid: int, flags: bytes, old: Task | None) -> int:
+        """Return the proc of the child that a clone made, which may have shown itself before."""
+        if old is not None and old.process is task.process:
+            return task.proc  # a thread that /proc has told of already
+        if old is not None and self._can_be_of(call, old.process.first_line):
+            return self._acknowledge(task, old, flags)
+        if old is not None:  # the number lives again, and its last end was not shown
+            self.lineage.counts["pid_reused"] += 1
+            self._end_unseen(old)
+        elif pid not in self.lineage.lives and pid in self.lineage.ended:
+            proc, first_line = self.lineage.ended[pid]
+            if self._can_be_of(call, first_line):
+                del self.lineage.ended[pid]
+                return proc
+        return int(self.lineage.child_of(task, pid, flags).proc)
+
+    def _can_be_of(self, call: Call, first_line: int) -> bool:
+        """Say whether one that nobody announced can be the child of this clone.
+
+        A child's first line comes after the one that opened its clone. 0: it was announced.
+        """
+        return first_line > call.line or (first_line > 0 and bool(call.flags & EventFlag.ORPHAN))
+
+    def _acknowledge(self, task: Task, old: Task, flags: bytes) -> int:
         """A pid that appeared by itself is announced after all."""
         process: Process = old.process
-        process.unseen = False
+        if b"CLONE_THREAD" in flags:
+            if self.lineage.remove_task(old):
+                self.lineage.ended.pop(old.tid, None)
+                self.loop.process_gone(process.proc)
+            return int(self.lineage.child_of(task, old.tid, flags).proc)
+        process.unseen, process.first_line = False, 0
         process.parent = task.process.parent if b"CLONE_PARENT" in flags else task.proc
         if process.execs == 0:
             if old.fs.cwd is None:
@@ -143,7 +165,7 @@ class LifeRules(Targets, Identity):
             if process.euid is None:
                 process.uid, process.euid = task.process.uid, task.process.euid
                 process.gid, process.egid = task.process.gid, task.process.egid
-        return old
+        return process.proc
 
     def _end_unseen(self, old: Task) -> None:
         if self.lineage.remove_task(old):

@@ -16,6 +16,9 @@ from capsule._facts import Fs, Task
 from capsule.fdtable import FdTable
 from capsule.procfs import ProcessFacts
 
+ENDED_LIMIT = 4096
+"""Processes remembered that ended before their parent's clone returned."""
+
 
 @dataclass(slots=True)
 class Process:
@@ -37,6 +40,7 @@ class Process:
     own_mounts: bool = False  # its names may be other files than ours
     children_ns: bool = False  # unshare(CLONE_NEWPID): the next children go one level down
     outer: ProcessFacts | None = None  # what /proc said of a process older than the trace
+    first_line: int = 0  # where a process that nobody announced first shows
     unseen: bool = False  # nobody announced it: its parent is not known
     tasks: dict[int, Task] = field(default_factory=dict)
 
@@ -74,6 +78,8 @@ class Lineage:
         self.held_events = 0
         self.last_proc = 0
         self.expected: deque[tuple[Task, int]] = deque()  # children known by another pid
+        # pids of processes that ended before anybody announced them → proc, first line
+        self.ended: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self.births_abroad = 0  # how many were ever expected
         self.counts = {
             "processes": 0, "threads": 0, "execs": 0, "unannounced": 0, "held": 0,
@@ -140,6 +146,10 @@ class Lineage:
             if self.tasks.get(tid) is other:
                 del self.tasks[tid]
         process.tasks.clear()
+        if process.unseen and process.first_line and process.pid is not None:
+            self.ended[process.pid] = (process.proc, process.first_line)
+            if len(self.ended) > ENDED_LIMIT:
+                self.ended.popitem(last=False)
         return self.processes.pop(process.proc, None) is not None
 
     def alone(self, task: Task) -> Task:

@@ -103,14 +103,43 @@ def test_pid_that_has_gone_is_a_process_of_its_own() -> None:
 
 def test_clone_that_returns_late_names_the_parent_all_the_same() -> None:
     done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    done.feed(stamped("10 vfork( <unfinished ...>", start_ns=START - 1000))
     done.feed(stamped('77 mkdir("/x", 0777) = 0', start_ns=START))
-    done.feed(stamped("10 getpid() = 10", start_ns=START + SECOND))
-    done.feed(stamped("10 vfork() = 77", start_ns=START + SECOND + 1000))
+    done.feed(stamped("12 getpid() = 12", start_ns=START + SECOND))
+    done.feed(stamped("10 <... vfork resumed>) = 77", start_ns=START + SECOND + 1000))
     done.feed(stamped('77 execve("/bin/t", ["t"], 0x1) = 0', start_ns=START + SECOND + 2000))
     done.finish()
-    execed = done.actions()[-1]
+    (execed,) = [a for a in done.actions() if a["kind"] == "proc.exec"]
     assert (execed["proc"], execed["parent"], execed["cwd"]) == (2, 1, "/home/a")
     assert "unseen" not in execed
+
+
+def test_clone_that_returns_after_the_childs_end_names_that_child() -> None:
+    """Not a second process: the one that /proc was asked for, and that has ended since."""
+    done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    second = START + SECOND
+    done.feed(stamped("10 vfork( <unfinished ...>", start_ns=START))
+    done.feed(stamped('77 execve("/bin/t", ["t"], 0x1) = 0', start_ns=START + 1000))
+    done.feed(stamped("12 getpid() = 12", start_ns=second))  # time goes on
+    done.feed(stamped("77 +++ exited with 0 +++\n10 <... vfork resumed>) = 77", start_ns=second))
+    done.feed(stamped("10 vfork() = 77\n77 +++ exited with 3 +++", start_ns=second + 9000))
+    done.finish()
+    ends = [(a["proc"], a["status"]) for a in done.actions() if a["kind"] == "proc.exit"]
+    spawned = [a["child"] for a in done.actions() if a["kind"] == "proc.spawn"]
+    assert [proc for proc, _ in ends] == spawned
+    assert [status for _, status in ends] == [0, 3]
+    assert len(set(spawned)) == 2
+
+
+def test_thread_that_a_late_clone_names_joins_its_process() -> None:
+    done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    done.feed(stamped("10 clone(flags=CLONE_VM|CLONE_THREAD <unfinished ...>", start_ns=START))
+    done.feed(stamped("77 getpid() = 10", start_ns=START + 1000))
+    done.feed(stamped("10 <... clone resumed>) = 77", start_ns=START + SECOND))
+    done.feed(stamped("77 getuid() = 0\n77 +++ exited with 0 +++", start_ns=START + SECOND + 99))
+    done.finish()
+    assert done.actions()[-1]["kind"] == "thread.exit"
+    assert done.actions()[-1]["proc"] == 1
 
 
 def test_child_in_a_pid_namespace_is_found_by_the_pid_it_has_there() -> None:
