@@ -26,9 +26,11 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "runs",
         help="list the recorded runs",
         description="List the recorded runs, the newest first. The state is what the last "
-        "record says (complete, incomplete, live); `capsule verify` checks it.",
+        "record says (complete, incomplete, live); --check verifies it.",
     )
     parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
+    parser.add_argument("--check", action="store_true",
+                        help="verify each log: intact, TAMPERED, incomplete")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=run)
 
@@ -37,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the list."""
     directory = logdir.log_dir(args.log_dir)
     found = [describe(path) for path in logdir.runs(directory)]
+    if args.check:
+        for entry in found:
+            _check(entry)
     if args.json:
         for entry in found:
             print(json.dumps(entry))
@@ -63,7 +68,7 @@ def describe(path: Path) -> dict[str, Any]:
     try:
         files = logdir.parts(path)
         entry["bytes"] = sum(file.stat().st_size for file in files)
-        live = _live(files[-1])
+        live = is_going_on(files[-1])
         first = first_line(path)
         if not first:
             entry["state"] = "live" if live else "incomplete"
@@ -87,7 +92,21 @@ def describe(path: Path) -> dict[str, Any]:
     return entry
 
 
-def _live(path: Path) -> bool:
+def _check(entry: dict[str, Any]) -> None:
+    """Let the state of a run that has ended, or was cut off, be what `capsule verify` finds."""
+    from capsule.commands.verify import verify_run
+
+    if entry["state"] in ("complete", "incomplete"):
+        try:
+            verdict = verify_run(Path(entry["path"])).verdict
+        except (CapsuleError, OSError) as error:
+            entry["state"], entry["error"] = "unreadable", str(error)
+            return
+        entry["state"] = {0: "intact", 1: "TAMPERED"}.get(int(verdict), "incomplete")
+
+
+def is_going_on(path: Path) -> bool:
+    """Whether a log's (last) file is being written."""
     fd = open_log(path)
     try:
         return is_live(fd)
@@ -104,7 +123,7 @@ def _row(entry: dict[str, Any]) -> tuple[str, ...]:
         _took(entry["duration_ns"]),
         size_text(entry["bytes"]),
         str(entry["records"] if entry["records"] is not None else "-"),
-        exit_text(entry["exit"]) if entry["state"] == "complete" else "-",
+        exit_text(entry["exit"]) if entry["state"] in ("complete", "intact") else "-",
         entry["state"],
         harmless(shlex.join(map(str, argv))) if isinstance(argv, list) else "-",
     )

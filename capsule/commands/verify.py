@@ -139,6 +139,14 @@ def _verify_stdin(verifier: Verifier) -> Report:
     return verifier.finish()
 
 
+def verify_run(path: Path) -> Report:
+    """The verdict on the run whose first log is `path`, without pins. CapsuleError: unreadable."""
+    try:
+        return _verify_files(ManyVerifier(Pins()), path, 1)
+    except Unreadable as error:
+        raise CapsuleError(str(error)) from None
+
+
 def _verify_files(verifier: ManyVerifier, path: Path, jobs: int) -> Report:
     files = logdir.parts(path)
     progress = Progress(sum(file.stat().st_size for file in files))
