@@ -16,6 +16,7 @@ repeatable option words as a shell splits them), and `CAPSULE_LOG_DIR` for every
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,8 @@ class Setting:
 
 def config_path(env: Mapping[str, str]) -> Path:
     """Where the configuration file is, whether or not it exists (XDG Base Directory)."""
-    base = env.get("XDG_CONFIG_HOME") or Path(env.get("HOME") or "~").expanduser() / ".config"
+    # A user without HOME and without an entry in passwd(5) has none: os.path leaves the ~ there.
+    base = env.get("XDG_CONFIG_HOME") or os.path.expanduser(env.get("HOME") or "~") + "/.config"
     return Path(base) / "capsule" / "config.toml"
 
 

@@ -142,6 +142,8 @@ class Pipeline:
                 how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
                 said = self.stderr_text().strip().splitlines()
                 died = f"the {stage.spec.name} stage did not start ({how}){_after_colon(said[-1:])}"
+                if "temporarily unavailable" in died:
+                    died += "; allow more processes (ulimit -u)"
         errors = [stage.error for stage in self.stages if stage.error]
         self.stages = []
         return errors[0] if errors else died or "the stages did not start"
@@ -222,11 +224,13 @@ def _stage_main(
     """The whole life of a stage's process."""
     status = 1
     try:
+        os.dup2(stderr, 2)
         set_dumpable(False)
+        close_fds({0, 1, *keep})
         null = os.open(os.devnull, os.O_RDWR)
-        for fd, onto in ((null, 0), (null, 1), (stderr, 2)):
-            os.dup2(fd, onto)
-        close_fds(keep)
+        os.dup2(null, 0)
+        os.dup2(null, 1)
+        os.close(null)
         _leave_terminal()
         set_name(f"capsule-{spec.name}"[:15].encode())
         shell = wire.Shell(seat)

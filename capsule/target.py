@@ -38,6 +38,9 @@ JOB_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 ATTACH_TIMEOUT_S = 30.0
 
+GUARD_EXIT = 70
+"""strace's exit status when its output has no reader any more (`_tracer_guard.c`)."""
+
 STRACE_OUTPUT = 3
 """The descriptor of the trace pipe in strace. The target has no way to it: strace attaches, so
 the target inherits nothing of it, and cannot look into it (`_tracer_guard.c`)."""
@@ -259,11 +262,26 @@ class TracedRun(Supervisor):
             self._wait_target()
             died = self._target_status is None
         if died:
-            said = self._strace_text()
-            self.fail(f"strace {describe(self._strace_status)}{said and ': '}{said}")
+            self._await_readers_death()
+            if self.failure is None:
+                said = self._strace_text()
+                self.fail(f"strace {describe(self._strace_status)}{said and ': '}{said}")
             return
         self._ended = True
         self.pipeline.tell("tracer", ended={"exit": self._exit(), "gaps": self._kill_strays()})
+
+    def _await_readers_death(self) -> None:
+        """When the guard ended strace, the tracer stage has died, or is about to: name that."""
+        assert self._strace_status is not None
+        deadline_s = time.monotonic() + 0.5
+        while (
+            os.waitstatus_to_exitcode(self._strace_status) == GUARD_EXIT
+            and self.failure is None
+            and time.monotonic() < deadline_s
+        ):
+            self.reap()
+            self._check_stages()
+            time.sleep(0.001)
 
     def _wait_target(self) -> None:
         deadline_s = time.monotonic() + 0.5

@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
         return _trace(args, [os.fsencode(word) for word in words])
     except CapsuleError as error:
         raise TraceFailed(str(error)) from error
+    except (OSError, MemoryError) as error:
+        raise TraceFailed(too_little(error)) from error
 
 
 def _occupy_standard_fds() -> None:
@@ -139,6 +141,20 @@ def _occupy_standard_fds() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # the lowest free one, and close-on-exec
+
+
+def too_little(error: OSError | MemoryError) -> str:
+    """One line for what the system would not give."""
+    if isinstance(error, MemoryError):
+        return "out of memory (ulimit -v)"
+    where = f": {error.filename}" if error.filename else ""
+    limits = {
+        errno.EMFILE: "; allow more open files (ulimit -n)",
+        errno.ENFILE: "; the system has too many open files",
+        errno.EAGAIN: "; allow more processes (ulimit -u)",
+        errno.ENOMEM: "; out of memory (ulimit -v)",
+    }
+    return f"{error.strerror or error}{where}{limits.get(error.errno or 0, '')}"
 
 
 def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
