@@ -32,7 +32,7 @@ from capsule.gate import Command, fork_gate, read_errno
 from capsule.killtree import find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
 from capsule.supervise import Outcome, Supervisor, describe, shell_status
-from capsule.trace import PIPE_BYTES, Strace, strace_argv, strace_env
+from capsule.trace import Strace, strace_argv, strace_env
 
 JOB_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -338,19 +338,6 @@ class TracedRun(Supervisor):
         if self._target_status is not None:
             return replace(outcome, status=shell_status(self._target_status))
         return outcome
-
-
-def open_trace_pipe() -> tuple[int, int]:
-    """The pipe strace writes to, as large as the system allows up to 1 MiB (pipe(7))."""
-    read, write = os.pipe()
-    size = PIPE_BYTES
-    while size > 1 << 16:
-        try:
-            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, size)
-            break
-        except OSError:
-            size //= 2
-    return read, write
 
 
 def has_ended(pid: int) -> bool:

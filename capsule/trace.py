@@ -7,6 +7,7 @@ not look into them, except to drop what the launch gate itself did before the ta
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -115,6 +116,19 @@ def strace_env(env: Mapping[str, str], guard: str | None = None) -> dict[str, st
         preload = f"{GUARD} {env.get('LD_PRELOAD', '')}".strip()
         ours |= {"LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
     return {**env, **ours}
+
+
+def open_trace_pipe() -> tuple[int, int]:
+    """The pipe strace writes to, as large as the system allows up to 1 MiB (pipe(7))."""
+    read, write = os.pipe()
+    size = PIPE_BYTES
+    while size > 1 << 16:
+        try:
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, size)
+            break
+        except OSError:
+            size //= 2
+    return read, write
 
 
 def resolve_command(command: bytes, search_path: bytes) -> bytes:

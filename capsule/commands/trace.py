@@ -19,12 +19,13 @@ from capsule.logdir import log_dir, new_run_id, open_log_dir
 from capsule.pipeline import Pipeline
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
-from capsule.target import TracedRun, open_trace_pipe
+from capsule.target import TracedRun
 from capsule.topology import Plan
 from capsule.trace import (
     filtered_argv,
     find_strace,
     looks_like_text,
+    open_trace_pipe,
     resolve_command,
     strace_argv,
 )
