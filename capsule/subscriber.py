@@ -119,11 +119,6 @@ class _Subscription:
         """Whether the stream is joined: from here on a loss is noticed."""
         return self._state.is_joined
 
-    @property
-    def missing_start(self) -> bool:
-        """Whether records from before the join were asked for and the log is out of reach."""
-        return self._state.missing_start
-
     def close(self) -> None:
         """Unsubscribe and close."""
         self._sock.close(linger=0)
@@ -139,6 +134,11 @@ class _Subscription:
     def _next(self) -> Item | None:
         """The next item that is there; keeps the counts."""
         item = next(self._items, None)
+        if self._state.missing_start:
+            raise CapsuleError(
+                f"{self.url}: the run's log is out of reach here, so its start cannot be had; "
+                "say where the log is with --log (log=), or leave --from-start (from_start) away"
+            )
         if isinstance(item, Gap) and not item.filled:
             self.lost += item.count or 1
         elif isinstance(item, Ended):
@@ -322,7 +322,8 @@ def subscribe(
     secret key file and the publisher's public key, for TCP that is encrypted. `silence_s`:
     after so long without a heartbeat the iteration raises `Silent`.
 
-    Raises CapsuleError for what cannot work; waits as long as it takes for a publisher.
+    Raises CapsuleError for what cannot work, a log out of reach included; waits as long as it
+    takes for a publisher.
     """
     return Subscription(
         url, topics, from_start=from_start, log=log, key=key, server_key=server_key,

@@ -83,18 +83,11 @@ def _await(stream: Subscription, timeout_s: float | None, out: Output) -> None:
 
 
 def _follow(stream: Subscription, out: Output) -> None:
-    told = False
     while stream.ended is None:
         item = stream.poll()
         if item is None:
             out.flush()
             item = stream.poll(None)
-        if stream.missing_start and not told:
-            told = True
-            raise CapsuleError(
-                "--from-start: the log is out of reach here; name it with --log, or leave "
-                "--from-start away"
-            )
         if item is not None:
             out.take(item)
 

@@ -24,6 +24,7 @@ import zmq
 import capsule as capsule_api
 from capsule.endpoints import Publish, parse_endpoint
 from capsule.fanout import Publisher
+from capsule.logdir import parts
 from capsule.subscriber import Silent, Subscription
 from tests.conftest import REPO, RunCapsule
 from tests.logs import read_log
@@ -134,6 +135,24 @@ def test_a_subscriber_can_check_the_chain_by_itself(
     assert status == 0
     assert f"records 0 to {last['seq']}: intact and complete; authenticated through " in err
     assert f"head {last['hash']}" in err
+
+
+def test_a_rotated_log_is_replayed_and_followed_as_one(
+    url: str, tmp_path: Path, log_dir: Path
+) -> None:
+    script = f"{STORM.format(n=20)}; read x <{tmp_path}/second; {STORM.format(n=20)}"
+    os.mkfifo(tmp_path / "second")
+    with published(tmp_path, script, "--publish", url, "--rotate-size", "20K") as run:
+        run.go()
+        with (tmp_path / "second").open("w") as second:  # opens when half of it is done
+            follower = Follower(url, "--verify")
+            second.write("go\n")
+        status, out, err = follower.result()
+        assert run.wait() == 0
+    files = parts((log_dir / "latest").resolve())
+    assert len(files) > 3
+    assert status == 0, err
+    assert out == b"".join(file.read_bytes() for file in files)
 
 
 def test_topics_are_prefixes(url: str, tmp_path: Path, log_dir: Path) -> None:
@@ -408,6 +427,17 @@ def test_a_subscriber_beyond_this_machine_needs_the_publishers_key(capsule: RunC
     done = capsule("subscribe", "tcp://example.org:5555")
     assert done.returncode == 2
     assert b"--server-key" in done.stderr
+
+
+def test_a_start_that_cannot_be_had_is_an_error(
+    url: str, tmp_path: Path, capsule: RunCapsule
+) -> None:
+    with published(tmp_path, "true", "--publish", url) as run:
+        done = capsule("subscribe", url, "--from-start", "--log", "/nonexistent")
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert b"its start cannot be had" in done.stderr
+        run.go()
+        assert run.wait() == 0
 
 
 def test_nothing_published_is_said_in_time(url: str, capsule: RunCapsule) -> None:

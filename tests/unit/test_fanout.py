@@ -17,6 +17,7 @@ from capsule._parse import Parser
 from capsule.endpoints import parse_endpoint, prepare_socket_path, socket_mode
 from capsule.errors import UsageError
 from capsule.frames import END, HEARTBEAT, Frame, events, overlaps, pack_head, records, unpack
+from capsule.logdir import parts
 from capsule.reassemble import Ended, Gap, Item, Reassembler, Record
 from capsule.streamverify import StreamVerifier
 from capsule.syscalls import NAMES
@@ -254,6 +255,17 @@ def test_a_stream_verifies_from_wherever_it_is_joined(
 ) -> None:
     found, head = run_log
     assert verdict(found[begin:], head, found[-1].seq) == (Verdict.INTACT, None)
+
+
+@pytest.mark.parametrize("begin", [0, 3])
+def test_a_rotated_log_verifies_as_a_stream(begin: int, tmp_path: Path) -> None:
+    path = tmp_path / f"{RUN}.jsonl"
+    _, end = make_log(path, run=RUN, rotate_bytes=3000)
+    assert end is not None
+    files = parts(path)
+    assert len(files) > 1
+    found = as_records(b"".join(file.read_bytes() for file in files))
+    assert verdict(found[begin:], end.head, found[-1].seq) == (Verdict.INTACT, None)
 
 
 @pytest.mark.parametrize("begin", [0, 5])
