@@ -14,8 +14,8 @@ from capsule._parse import Parser
 from capsule.aggregate import Aggregator
 from capsule.enrich import Enricher
 from capsule.log import Logger
-from capsule.syscalls import NAMES
 from capsule.stage import Stage
+from capsule.syscalls import NAMES
 
 MAKERS: dict[str, Callable[[], Stage]] = {
     "parse": lambda: Parser(NAMES),
