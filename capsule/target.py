@@ -31,6 +31,7 @@ from capsule.errors import TraceFailed
 from capsule.gate import Command, fork_gate, read_errno
 from capsule.killtree import find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
+from capsule.placement import ANYWHERE, Placement, starting_on
 from capsule.supervise import Outcome, Supervisor, describe, shell_status
 from capsule.trace import Strace, strace_argv, strace_env
 
@@ -51,6 +52,7 @@ class TracedRun(Supervisor):
 
     `trace_pipe`: (read, write) ends of `open_trace_pipe`; the pipeline's tracer reads it.
     `detach_on_exit`: let go of what the command left behind as soon as it has ended itself.
+    `placement`: which CPUs all this runs on.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class TracedRun(Supervisor):
         command: Command | None = None,
         pids: Sequence[int] = (),
         detach_on_exit: bool = False,
+        placement: Placement = ANYWHERE,
     ) -> None:
         super().__init__(pipeline, signals)
+        self.placement = placement
         self.strace = strace
         self.command = command
         self.pids = pids
@@ -87,9 +91,11 @@ class TracedRun(Supervisor):
         set_child_subreaper()
         # Who is of the same user cannot read, ptrace or borrow descriptors from us (prctl(2)).
         set_dumpable(False)
-        self.start()
+        with starting_on(self.placement.stages):
+            self.start()
         try:
-            self._launch()
+            with starting_on(self.placement.target):
+                self._launch()
         except BaseException as error:
             self.fail(str(error))
             self.wait_all()

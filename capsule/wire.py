@@ -32,7 +32,7 @@ from capsule.stage import Sink, Source, Stage, Ticking
 HIGH_WATER_MARK = 4
 """Batches a link holds at each end; a full one blocks the stage before it."""
 
-GATHER_S = 0.003
+GATHER_S = 0.005
 """Least time between two chunks of the source under load; when idle the first goes at once."""
 
 CHUNK_BYTES = 1 << 20
