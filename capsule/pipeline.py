@@ -24,7 +24,8 @@ from typing import Any, NoReturn
 from capsule import wire
 from capsule._linux import set_dumpable, set_name
 from capsule.control import Control, control_pair
-from capsule.errors import CapsuleError, TraceFailed
+from capsule.endpoints import prepare_socket_path
+from capsule.errors import CapsuleError, TraceFailed, UsageError
 from capsule.topology import TOPOLOGY, Plan, StageSpec
 
 
@@ -167,6 +168,13 @@ class Pipeline:
         if "end" in message:
             self.end = message
         return True
+
+    def tidy(self) -> None:
+        """Remove the socket files of subscribers that a killed logger has left."""
+        for endpoint in self.plan.publish.endpoints if self.plan.publish is not None else ():
+            if endpoint.path is not None:
+                with suppress(UsageError):  # another run is published there by now
+                    prepare_socket_path(endpoint.path)
 
     def own_fds(self) -> set[int]:
         """The descriptors that must stay open here for the run's length."""

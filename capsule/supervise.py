@@ -195,6 +195,7 @@ class Supervisor:
         for stage in self.pipeline.stages:
             while self.pipeline.end is None and self.pipeline.listen(stage):
                 pass
+        self.pipeline.tidy()
 
     def outcome(self) -> Outcome:
         end = self.pipeline.end or {}
