@@ -106,8 +106,9 @@ class LogSink(Logger):
         wrong = disagreements(end["stages"])
         if wrong:
             why = f"the stages' counters disagree: {'; '.join(wrong)}"
-            self.gap(None, why)
+            written = self.gap(None, why)
             self.abandon()
+            self.last = written + self.last
             return {}, why
         seal = dataclasses.asdict(self.close(end))
         try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -14,16 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capsule._parse import Parser
+from capsule.anchor import open_anchors
 from capsule.endpoints import parse_endpoint, prepare_socket_path, socket_mode
 from capsule.errors import UsageError
+from capsule.fanout import Publisher, PublishingSink
 from capsule.frames import END, HEARTBEAT, Frame, events, overlaps, pack_head, records, unpack
 from capsule.logdir import parts
 from capsule.reassemble import Ended, Gap, Item, Reassembler, Record
+from capsule.seal import LogSink
 from capsule.streamverify import StreamVerifier
 from capsule.syscalls import NAMES
 from capsule.tap import Tap, TapEnd, tap_pair
 from capsule.verify import Verdict
-from tests.unit.chainlogs import make_log
+from tests.unit.chainlogs import action, make_log
 
 RUN = "20261124T160000Z-0123456789ab"
 KINDS = ("file.open", "file.read", "net.connect", "proc.exec")
@@ -423,3 +427,51 @@ def test_a_logger_that_is_gone_does_not_stop_the_parser(tap: tuple[Tap, TapEnd])
     logger.close()
     assert stage.feed(TRACE)
     parser.close()
+
+
+# -- the sink that publishes
+
+
+class Recorded:
+    """As much of a Publisher as PublishingSink uses; keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.lines = b""
+        self.ended: tuple[bool, str | None] | None = None
+        self.sent = 0
+
+    def publish(self, lines: bytes) -> None:
+        self.lines += lines
+
+    def next_beat_ns(self) -> int:
+        return 10**18
+
+    def end(self, *, complete: bool, why: str | None) -> None:
+        self.ended = (complete, why)
+
+
+def stages_that_agree(actions: int) -> dict[str, dict[str, int]]:
+    same = dict.fromkeys(("lines", "bytes", "lines_in", "bytes_in", "events", "events_in",
+                          "events_out", "counted"), actions)  # fmt: skip
+    names = ("tracer", "parser", "enricher", "aggregator", "logger")
+    return {name: {**same, "actions_out": actions} for name in names}
+
+
+@pytest.mark.parametrize("how", ["end", "disagree", "abandon"])
+def test_what_is_published_is_the_file_whatever_the_end(how: str, tmp_path: Path) -> None:
+    path, recorded = tmp_path / f"{RUN}.jsonl", Recorded()
+    log = LogSink(path, {"run": RUN}, anchors=open_anchors(RUN, (), syslog=False))
+    sink = PublishingSink(log, cast(Publisher, recorded))
+    for number in range(300):
+        sink.feed(re.sub(rb'"count":\d', b'"count":1', action(number)))
+    sink.tick(0)
+    sink.gap(1, "a test wants one")
+    if how == "abandon":
+        sink.abandon()
+    else:
+        stages = stages_that_agree(300)
+        stages["logger"] = {**sink.counters(), **({"count": 1} if how == "disagree" else {})}
+        sink.end({"stages": stages, "exit": None})
+    assert recorded.lines == path.read_bytes()
+    assert recorded.ended is not None
+    assert recorded.ended[0] is (how == "end")
