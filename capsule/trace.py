@@ -113,7 +113,7 @@ def strace_env(env: Mapping[str, str], guard: str | None = None) -> dict[str, st
     """
     ours = {"LC_ALL": "C", "TZ": "UTC"}
     if guard is not None:
-        preload = f"{GUARD} {env.get('LD_PRELOAD', '')}".strip()
+        preload = f"{env.get('LD_PRELOAD', '')} {GUARD}".strip()  # a sanitizer has to be first
         ours |= {"LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
     return {**env, **ours}
 
