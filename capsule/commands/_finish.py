@@ -68,6 +68,7 @@ def print_summary(facts: dict[str, Any]) -> None:
     if facts["head"]:
         lines.append(f"log: {facts['log']}")
         lines.append(f"chain head: {facts['head']} (record {facts['seq']})")
+        lines.append(f"public key: {facts['public_key']}")
     if facts["failure"]:
         lines.append(f"INCOMPLETE: {facts['failure']}")
     for line in lines:

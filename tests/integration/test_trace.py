@@ -283,6 +283,7 @@ def test_the_summary_is_for_people_and_as_json_for_machines(
     text = done.stderr.decode()
     assert "2 processes" in text
     assert seal["hash"] in text
+    assert f"public key: {facts['public_key']}" in text
     assert str(log_dir) in text
 
 
