@@ -17,6 +17,10 @@ from capsule.targets import NOTHING, Fields
 _KIND = {kind: index for index, kind in enumerate(KINDS)}
 
 
+PATIENCE_NS = 1_000_000_000
+"""How much longer a pid is waited for of which /proc knows nothing: it has ended already."""
+
+
 class Identity:
     """What the inner loop asks about pids, and the writing of rows."""
 
@@ -110,7 +114,9 @@ class Identity:
         facts = self.reader.facts(life.pid) if self.reader is not None else None
         if facts is not None and facts.ns_pid is not None:
             found = self._match_expected(life.pid, facts.ns_pid)
-        elif len(self.lineage.waiting) == len(self.lineage.expected) == 1:
+        elif (
+            len(self.lineage.waiting) + len(self.lineage.patient) == len(self.lineage.expected) == 1
+        ):
             found = self._match_expected(life.pid, None)
         else:
             return
@@ -118,10 +124,9 @@ class Identity:
             self._replay(life.pid)
 
     def _plan_expiry(self) -> None:
-        waiting = self.lineage.waiting
-        self.loop.holding = bool(waiting)
-        if waiting:
-            life = next(iter(waiting.values()))
+        life = self.lineage.next_due()
+        self.loop.holding = life is not None
+        if life is not None:
             full = self.lineage.held_events >= self.lineage.holding.events
             self.loop.hold_until = NO_TIME if full else life.deadline_ns
             self.loop.hold_line = life.line + self.lineage.holding.lines
@@ -129,17 +134,27 @@ class Identity:
     def expire(self) -> None:
         """Give the pids that have waited long enough a process of their own."""
         for life in self.lineage.overdue(self.loop.mark, self.loop.seen_line):
-            self._explain(life.pid)
+            facts = self.reader.facts(life.pid) if self.reader is not None else None
+            first = life.serial in self.lineage.waiting
+            if (
+                self.reader is not None
+                and facts is None
+                and first
+                and not (self.lineage.full(life, self.loop.seen_line) or self.lineage.expected)
+            ):
+                self.lineage.be_patient(life, self.loop.mark + PATIENCE_NS)
+            else:
+                self._explain(life.pid, facts)
         self._plan_expiry()
 
     def give_up(self) -> None:
         """Explain every pid still held: the trace has ended."""
-        while self.lineage.waiting:
-            self._explain(next(iter(self.lineage.waiting.values())).pid)
+        while (life := self.lineage.next_due()) is not None:
+            self._explain(life.pid, self.reader.facts(life.pid) if self.reader else None)
             self.loop.drain()
         self._plan_expiry()
 
-    def _explain(self, pid: int) -> None:
+    def _explain(self, pid: int, facts: ProcessFacts | None) -> None:
         root = self._root
         if root is not None and root.pid is None and NO_PID in root.tasks:
             # strace names the root only once it traces a second process
@@ -149,7 +164,7 @@ class Identity:
             self._announce(root)
         elif pid not in self.lineage.tasks and self._match_expected(pid, None) is None:
             self.lineage.counts["unannounced"] += 1
-            task = self._appear(pid, self.reader.facts(pid) if self.reader is not None else None)
+            task = self._appear(pid, facts)
             if task.process.first_line == 0:
                 task.process.first_line = self.lineage.lives[pid][0].line
         self._replay(pid)

@@ -49,6 +49,7 @@ class Process:
 class Life:
     """Events of a pid that nobody has announced yet, in order, each a batch of one."""
 
+    serial: int
     pid: int
     line: int
     deadline_ns: int
@@ -73,7 +74,10 @@ class Lineage:
         self.tasks: dict[int, Task] = {}
         self.processes: dict[int, Process] = {}  # by proc, alive
         self.lives: dict[int, deque[Life]] = {}  # by pid, first line first
-        self.waiting: OrderedDict[int, Life] = OrderedDict()  # by first line
+        # by their serial, which is also the order of their deadlines
+        self.waiting: OrderedDict[int, Life] = OrderedDict()
+        self.patient: OrderedDict[int, Life] = OrderedDict()  # /proc knows nothing of them
+        self.last_life = 0
         self.holding = holding
         self.held_events = 0
         self.last_proc = 0
@@ -172,8 +176,9 @@ class Lineage:
         """Keep one event of an unannounced pid; return the life it belongs to."""
         lives = self.lives.setdefault(pid, deque())
         if not lives or lives[-1].ended:
-            lives.append(Life(pid, line, now_ns + self.holding.wait_ns))
-            self.waiting[line] = lives[-1]
+            self.last_life += 1
+            lives.append(Life(self.last_life, pid, line, now_ns + self.holding.wait_ns))
+            self.waiting[self.last_life] = lives[-1]
             self.counts["held"] += 1
         lives[-1].batches.append(batch)
         lives[-1].ended = ended
@@ -188,18 +193,29 @@ class Lineage:
         life = lives.popleft()
         if not lives:
             del self.lives[pid]
-        del self.waiting[life.line]
+        if self.waiting.pop(life.serial, None) is None:
+            del self.patient[life.serial]
         self.held_events -= len(life.batches)
         return life
 
+    def be_patient(self, life: Life, deadline_ns: int) -> None:
+        """Let a life wait for its parent's clone once more: nothing else can tell of it."""
+        life.deadline_ns = deadline_ns
+        del self.waiting[life.serial]
+        self.patient[life.serial] = life
+
+    def next_due(self) -> Life | None:
+        """Return the life whose wait is over first."""
+        firsts = [next(iter(q.values())) for q in (self.waiting, self.patient) if q]
+        return min(firsts, key=lambda life: life.deadline_ns, default=None)
+
+    def full(self, life: Life, line: int) -> bool:
+        """Say whether a life may be held no longer, whatever its deadline."""
+        return line >= life.line + self.holding.lines or self.held_events >= self.holding.events
+
     def overdue(self, now_ns: int, line: int) -> Iterator[Life]:
-        """Yield, oldest first, each life that has waited long enough; the caller releases it."""
-        while self.waiting:
-            life = next(iter(self.waiting.values()))
-            if not (
-                now_ns >= life.deadline_ns
-                or line >= life.line + self.holding.lines
-                or self.held_events >= self.holding.events
-            ):
+        """Yield each life that has waited long enough; the caller releases it or is patient."""
+        while (life := self.next_due()) is not None:
+            if now_ns < life.deadline_ns and not self.full(life, line):
                 return
             yield life

@@ -306,6 +306,27 @@ def test_storm_of_true_leaves_no_process_without_a_face(
     assert len({a["proc"] for a in trues}) == count
 
 
+def test_tree_of_forks_has_one_root_and_no_phantoms(traced: Any) -> None:
+    """fork(2): each of 2**6 - 1 processes forks two, or execs; all are children of one."""
+    code = (
+        "import os\n"
+        "def go(depth):\n"
+        "    if depth == 0: os.execv('/bin/true', ['true'])\n"
+        "    pids = []\n"
+        "    for _ in range(2):\n"
+        "        pid = os.fork()\n"
+        "        if pid == 0: go(depth - 1); os._exit(0)\n"
+        "        pids.append(pid)\n"
+        "    for pid in pids: os.waitpid(pid, 0)\n"
+        "go(6)\n"
+    )
+    found = traced(PYTHON, "-S", "-E", "-c", code)
+    spawned = [a["child"] for a in found if a["kind"] == "proc.spawn"]
+    ended = [a["proc"] for a in found if a["kind"] == "proc.exit"]
+    assert len(spawned) == len(set(spawned)) == 126
+    assert sorted(ended) == sorted([1, *spawned])
+
+
 @pytest.mark.slow
 def test_memory_stays_flat_over_100_000_processes() -> None:
     """benchmarks/aggregate.py: at most 1.2 times the memory of 10,000."""

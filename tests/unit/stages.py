@@ -26,6 +26,11 @@ class Run:
         data = text.encode() if isinstance(text, str) else text
         return self._keep(self.aggregator.feed(self.enricher.feed(self.parser.feed(data))))
 
+    def tick(self, now_ns: int) -> list[dict[str, Any]]:
+        """Return the Actions that are due while no event comes."""
+        out = self.aggregator.feed(self.enricher.tick(now_ns))
+        return self._keep(out + self.aggregator.tick(now_ns))
+
     def finish(self) -> list[dict[str, Any]]:
         """Return the Actions that the end completes, having checked the conservation law."""
         out = self.aggregator.feed(self.enricher.feed(self.parser.finish()))

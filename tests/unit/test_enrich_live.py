@@ -56,7 +56,7 @@ def test_unannounced_pid_is_asked_for_after_50_ms() -> None:
     due = done.enricher.next_tick_ns()
     assert due == START + 50_000_000
     assert done.enricher.tick(due - 1) == b""
-    done.aggregator.feed(done.enricher.tick(due))
+    done.tick(due)
     done.finish()
     assert done.enricher.counters()["unannounced"] == 1
     assert done.enricher.next_tick_ns() is None
@@ -121,6 +121,8 @@ def test_clone_that_returns_after_the_childs_end_names_that_child() -> None:
     done.feed(stamped("10 vfork( <unfinished ...>", start_ns=START))
     done.feed(stamped('77 execve("/bin/t", ["t"], 0x1) = 0', start_ns=START + 1000))
     done.feed(stamped("12 getpid() = 12", start_ns=second))  # time goes on
+    done.tick(second + 60_000_000)
+    done.tick(second := second + 2 * SECOND)
     done.feed(stamped("77 +++ exited with 0 +++\n10 <... vfork resumed>) = 77", start_ns=second))
     done.feed(stamped("10 vfork() = 77\n77 +++ exited with 3 +++", start_ns=second + 9000))
     done.finish()
@@ -129,6 +131,21 @@ def test_clone_that_returns_after_the_childs_end_names_that_child() -> None:
     assert [proc for proc, _ in ends] == spawned
     assert [status for _, status in ends] == [0, 3]
     assert len(set(spawned)) == 2
+
+
+def test_process_that_has_ended_waits_longer_for_its_parent() -> None:
+    """Only its parent's clone can tell of it, since /proc cannot any more."""
+    done = Run(enricher=Enricher(10, FakeReader(ROOT)))
+    done.feed(stamped("10 vfork( <unfinished ...>", start_ns=START))
+    done.feed(stamped('77 execve("/bin/t", ["t"], 0x1) = 0', start_ns=START + 1000))
+    done.feed(stamped("77 +++ exited with 0 +++", start_ns=START + 2000))
+    done.tick(START + SECOND // 2)
+    assert done.enricher.next_tick_ns() == START + SECOND // 2 + SECOND
+    done.feed(stamped("10 <... vfork resumed>) = 77", start_ns=START + SECOND))
+    done.finish()
+    (execed,) = [a for a in done.actions() if a["kind"] == "proc.exec"]
+    assert (execed["parent"], execed["cwd"]) == (1, "/home/a")
+    assert done.enricher.counters()["unannounced"] == 0
 
 
 def test_thread_that_a_late_clone_names_joins_its_process() -> None:
