@@ -11,7 +11,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from capsule._linux import gate_exec, set_dumpable
+from capsule._linux import gate_exec
 from capsule.errors import UsageError
 
 
@@ -71,6 +71,7 @@ def become(user: User) -> None:
 def fork_gate(command: Command) -> tuple[int, int, int]:
     """Fork the target up to its gate: its pid, the end to knock at, and the end that tells errors.
 
+    To be called while we are dumpable: only then can an strace without privileges attach.
     Write anything to knock (the child reads it, and nothing else happens), `G` to open.
     """
     gate_read, gate_write = os.pipe()
@@ -81,7 +82,6 @@ def fork_gate(command: Command) -> tuple[int, int, int]:
             os.close(gate_write)
             if command.user is not None:
                 become(command.user)
-            set_dumpable(True)  # else an strace without privileges could not attach
             gate_exec(
                 gate_read,
                 errors_write,

@@ -89,8 +89,6 @@ class TracedRun(Supervisor):
 
     def run(self) -> Outcome:
         set_child_subreaper()
-        # Who is of the same user cannot read, ptrace or borrow descriptors from us (prctl(2)).
-        set_dumpable(False)
         with starting_on(self.placement.stages):
             self.start()
         try:
@@ -129,6 +127,9 @@ class TracedRun(Supervisor):
             self._target, gate, self._exec_errors = fork_gate(self.command)
             roots = [self._target]
             self._leave_job()
+        # Who is of the same user cannot read, ptrace or borrow descriptors from us (prctl(2)).
+        # The child was forked before: strace may attach to it at any moment from here on.
+        set_dumpable(False)
         self._release_descriptors(gate)
         self._start_strace(roots)
         if self.command is not None and self.command.user is not None:

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def python_of_others() -> str | None:
 
 
 def python_path() -> str:
-    return f"{REPO}:{sysconfig.get_path('platlib')}"
+    given = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(REPO), *([given] if given else []), sysconfig.get_path("platlib")])
 
 
 class Unprivileged:
@@ -130,14 +132,24 @@ def stage_pid(supervisor: int, name: str) -> int:
     if name == "supervisor":
         return supervisor
     comm = "strace" if name == "strace" else f"capsule-{name}"[:15]
-    [found] = [p.pid for p in psutil.Process(supervisor).children() if p.name() == comm]
-    return found
+    found = []
+    for child in psutil.Process(supervisor).children():
+        with suppress(psutil.NoSuchProcess):  # an orphan of the target's that has just ended
+            if child.name() == comm:
+                found.append(child.pid)
+    [pid] = found
+    return pid
 
 
 def tracees(supervisor: int) -> list[psutil.Process]:
     """The target's tree: everything below the supervisor but strace and the stages."""
     below = psutil.Process(supervisor).children(recursive=True)
-    return [p for p in below if not p.name().startswith("capsule-") and p.name() != "strace"]
+    found = []
+    for process in below:
+        with suppress(psutil.NoSuchProcess):
+            if process.name() != "strace" and not process.name().startswith("capsule-"):
+                found.append(process)
+    return found
 
 
 def living(processes: list[psutil.Process]) -> list[psutil.Process]:

@@ -314,3 +314,12 @@ def test_64_mib_of_memory_are_enough_for_what_the_target_needs(
     done = capsule("trace", "-q", "--", "sh", "-c", "ulimit -v 65536; ulimit -n 8; /bin/true")
     assert (done.returncode, done.stderr) == (0, b"")
     assert_intact(capsule, log_dir)
+
+
+def test_strace_without_privileges_may_attach_from_the_first_moment(
+    unprivileged: Unprivileged,
+) -> None:
+    """The child at the gate was undumpable at first, and once in thirty runs strace came sooner."""
+    for _ in range(12):
+        done = unprivileged("trace", "-q", "--", "true")
+        assert (done.returncode, done.stderr) == (0, b"")
