@@ -261,7 +261,7 @@ def latencies(words: Sequence[str]) -> Latencies:
     """How long the records of a traced run of `words` took into the log."""
     with scratch() as where:
         with running(where, words) as process:
-            follower = Follower(log_of(where))
+            follower = Follower(log_of(where, process))
             follower.start()
             go(process)
             wait_good(process)
@@ -300,13 +300,14 @@ def wait_good(process: subprocess.Popen[bytes]) -> None:
         raise SystemExit(f"{process.args!r}: status {process.returncode}")
 
 
-def log_of(where: Path) -> Path:
+def log_of(where: Path, process: subprocess.Popen[bytes]) -> Path:
     """The log of the run in `where`, as soon as the shell that waits has been executed."""
-    while True:
+    while process.poll() is None:
         for path in where.glob("*.jsonl"):
             if b'"kind":"proc.exec"' in path.read_bytes() and not path.is_symlink():
                 return path
         time.sleep(0.005)
+    raise SystemExit(f"{process.args!r}: status {process.returncode}")
 
 
 def our_pids(supervisor: int) -> list[int]:
@@ -347,7 +348,7 @@ class Memory:
 def memory(words: Sequence[str], every_s: float = 0.2) -> Memory:
     """Weigh our processes while they trace `words`."""
     with scratch() as where, running(where, words) as process:
-        log_of(where)
+        log_of(where, process)
         pids = our_pids(process.pid)
         found = [memory_bytes(pids)]
         go(process)
@@ -365,7 +366,7 @@ def memory(words: Sequence[str], every_s: float = 0.2) -> Memory:
 def idle_ticks(quiet_s: float) -> int:
     """Clock ticks that our processes use while the target does nothing for `quiet_s`."""
     with scratch() as where, running(where, ["true"]) as process:
-        log_of(where)
+        log_of(where, process)
         pids = our_pids(process.pid)
         time.sleep(1.5)  # past the checkpoint that the first records get within a second
         before = ticks(pids)
