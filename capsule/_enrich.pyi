@@ -51,5 +51,7 @@ class FactLoop:
         """Return the facts of one event batch. ValueError if it is not one."""
     def take(self) -> bytes:
         """Return what has been written since the last batch."""
+    def calls(self) -> list[list[str | int]]:
+        """Return `[name, count, first line]` of every call made."""
     def drain(self) -> None:
         """Run the events of tasks that have just been identified."""

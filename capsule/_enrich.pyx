@@ -20,9 +20,14 @@ from capsule._rows cimport (
     Header, Plan, Span,
 )
 
+cdef extern from "<string.h>" nogil:
+    void *memmem(const void *haystack, size_t size, const void *needle, size_t length)
+
 from collections import deque
 
 from capsule._locate import RULES
+
+cdef const char *WX = "PROT_WRITE|PROT_EXEC"
 
 AMOUNTS = {"": A_NONE, "in": A_RET, "out": A_RET, "copy": A_RET, "map": A_ARG, "unmap": A_ARG}
 
@@ -50,6 +55,10 @@ cdef class FactLoop(TargetFinder):
     cdef Task last_task
     cdef int depth
     cdef int create_kind, open_kind, unknown_kind
+    cdef uint64_t *counted  # calls by name_id, then the line of the first of each
+    cdef list names
+    cdef int mmap_id
+    cdef uint64_t wx_count, wx_line
 
     def __cinit__(self):
         self.mark = NO_TIME
@@ -57,6 +66,7 @@ cdef class FactLoop(TargetFinder):
 
     def __dealloc__(self):
         PyMem_Free(self.plan)
+        PyMem_Free(self.counted)
 
     def __init__(self, rules, table, kinds, by_class, slow):
         cdef int i
@@ -70,6 +80,12 @@ cdef class FactLoop(TargetFinder):
         if self.plan == NULL:
             raise MemoryError
         memset(self.plan, 0, self.plans * sizeof(Plan))
+        self.names = [None] + [row.name for row in table]
+        self.mmap_id = self.names.index("mmap")
+        self.counted = <uint64_t *>PyMem_Malloc(2 * self.plans * sizeof(uint64_t))
+        if self.counted == NULL:
+            raise MemoryError
+        memset(self.counted, 0, 2 * self.plans * sizeof(uint64_t))
         self.plan[0].kind = self.plan[0].kind_pipe = self.plan[0].kind_socket = number["sys.unknown"]
         for i, row in enumerate(table, 1):
             self.plan[i].kind = number[row.kind]
@@ -85,6 +101,32 @@ cdef class FactLoop(TargetFinder):
         """Drop the remembered task: the tasks have changed."""
         self.last_pid = -2
         self.last_task = None
+
+    def calls(self):
+        """Return `[name, count, first line]` of every call the table knows, in its order.
+
+        mmap of memory that is writable and executable at once has an entry of its own too.
+        """
+        cdef int i
+        found = [[self.names[i], self.counted[2 * i], self.counted[2 * i + 1]]
+                 for i in range(1, self.plans) if self.counted[2 * i]]
+        if self.wx_count:
+            found.append(["mmap PROT_WRITE|PROT_EXEC", self.wx_count, self.wx_line])
+        return found
+
+    cdef inline void _count_call(self, const EventRow *e, const char *heap, const Span *spans) noexcept:
+        cdef uint64_t *counted = self.counted + 2 * e.name_id
+        cdef const Span *prot
+        counted[0] += 1
+        if e.line < counted[1] or counted[0] == 1:
+            counted[1] = e.line
+        if e.name_id == self.mmap_id and e.span_count > 2:
+            prot = spans + e.span_first + 2
+            # strace writes the bits in this order: [PROT_READ|]PROT_WRITE|PROT_EXEC
+            if prot.len >= 20 and memmem(heap + prot.off, prot.len, WX, 20) != NULL:
+                if self.wx_count == 0 or e.line < self.wx_line:
+                    self.wx_line = e.line
+                self.wx_count += 1
 
     # -- the loop --------------------------------------------------------------------------
 
@@ -160,7 +202,10 @@ cdef class FactLoop(TargetFinder):
                     self.rules.other(self._call(e, heap, spans), task)
                     self._drain_ready()
                     continue
-                plan = self.plan + (e.name_id if e.name_id < self.plans else 0)
+                plan = self.plan
+                if e.name_id < self.plans:
+                    plan += e.name_id
+                    self._count_call(e, heap, spans)
                 # 2: only where strace did not say what the descriptors are
                 if plan.slow == 1 or (plan.slow == 2 and not _decorated(e, heap, spans)):
                     call = self._call(e, heap, spans)

@@ -85,6 +85,10 @@ class Enricher:
             **(self._reader.counters() if self._reader is not None else {}),
         }
 
+    def calls(self) -> list[list[str | int]]:
+        """Return `[name, count, line of the first]` of each system call that was made."""
+        return self._loop.calls()
+
     def alive(self) -> list[int]:
         """Return the pids of processes whose end the trace has not shown."""
         return sorted(p.pid for p in self._lineage.processes.values() if p.pid is not None)

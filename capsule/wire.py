@@ -300,6 +300,8 @@ class Shell:
         end = self._incoming(take, lambda mark: self._send(b"M", mark), tick)
         self.send(stage.finish())
         end["stages"][self.seat.name] = stage.counters()
+        if hasattr(stage, "calls"):
+            end["calls"] = stage.calls()
         if hasattr(stage, "summary"):
             end["summary"] = stage.summary()
         self.send_end(end)
