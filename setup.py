@@ -63,6 +63,8 @@ setup(
                 "cdivision": True,
             },
             annotate=os.environ.get("CAPSULE_ANNOTATE") == "1",
+            # Cython goes by dates alone, which flags do not move.
+            force=checked,
         ),
     ]
 )
