@@ -32,6 +32,7 @@ from capsule.gate import Command, fork_gate, read_errno
 from capsule.killtree import find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
 from capsule.placement import ANYWHERE, Placement, starting_on
+from capsule.proclimit import UNLIMITED, ProcLimit
 from capsule.supervise import Outcome, Supervisor, describe, shell_status
 from capsule.trace import Strace, strace_argv, strace_env
 
@@ -52,7 +53,7 @@ class TracedRun(Supervisor):
 
     `trace_pipe`: (read, write) ends of `open_trace_pipe`; the pipeline's tracer reads it.
     `detach_on_exit`: let go of what the command left behind as soon as it has ended itself.
-    `placement`: which CPUs all this runs on.
+    `placement`: which CPUs all this runs on. `proc_limit`: what the command is put under.
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class TracedRun(Supervisor):
         pids: Sequence[int] = (),
         detach_on_exit: bool = False,
         placement: Placement = ANYWHERE,
+        proc_limit: ProcLimit = UNLIMITED,
     ) -> None:
         super().__init__(pipeline, signals)
         self.placement = placement
+        self.proc_limit = proc_limit
         self.strace = strace
         self.command = command
         self.pids = pids
@@ -125,6 +128,7 @@ class TracedRun(Supervisor):
         roots = list(self.pids)
         if self.command is not None:
             self._target, gate, self._exec_errors = fork_gate(self.command)
+            self.proc_limit.hold(self._target)
             roots = [self._target]
             self._leave_job()
         # Who is of the same user cannot read, ptrace or borrow descriptors from us (prctl(2)).

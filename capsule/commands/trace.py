@@ -18,6 +18,7 @@ from capsule.gate import Command, find_user
 from capsule.logdir import log_dir, new_run_id, open_log_dir
 from capsule.pipeline import Pipeline
 from capsule.placement import ANYWHERE, on_one_cpu
+from capsule.proclimit import UNLIMITED, ProcLimit, limit_processes
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
 from capsule.target import TracedRun
@@ -76,6 +77,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="auto: run strace and COMMAND on one CPU, mostly twice as fast; COMMAND sees that "
         "it has only one (default: off)",
     )
+    parser.add_argument(
+        "--max-procs",
+        metavar="N",
+        type=_positive,
+        help="let COMMAND have at most N processes and threads at once",
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
     parser.add_argument("--summary", metavar="FILE", help="write the summary to FILE as JSON")
     parser.add_argument(
@@ -84,6 +91,13 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     add_log_options(parser)
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
     parser.set_defaults(run=run)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
@@ -172,6 +186,8 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     filtered = args.syscalls != "all"
     if filtered and (args.pid or args.detach_on_exit or args.user is not None):
         raise UsageError("--syscalls goes with none of -p, --detach-on-exit and --log-user")
+    if args.max_procs and (args.pid or filtered):
+        raise UsageError("--max-procs goes with neither -p nor --syscalls")
     if args.pin != "off" and args.pid:
         raise UsageError("--pin goes with a command, not with -p")
     if args.user is not None and args.pid:
@@ -203,6 +219,13 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         details["user"] = {"name": user.name, "uid": user.uid, "gid": user.gid}
     if args.pid:
         details["attached"] = args.pid
+    proc_limit: ProcLimit = UNLIMITED
+    if args.max_procs:
+        uid = user.uid if user is not None else os.getuid()
+        proc_limit = limit_processes(run_id, args.max_procs, user=uid)
+        details["max_procs"] = {"count": args.max_procs, "by": proc_limit.by}
+        if not args.quiet:
+            print(f"capsule: note: --max-procs is held by {proc_limit.by}", file=sys.stderr)
     signals, mask = block_signals()
     trace_pipe = open_trace_pipe()
     plan = Plan(
@@ -217,16 +240,20 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         **told(args),
     )
     traced_run = partial(FilteredRun, syscalls=args.syscalls) if filtered else TracedRun
-    outcome = traced_run(
-        Pipeline(plan),
-        signals,
-        strace,
-        trace_pipe,
-        command=replace(command, mask=mask, user=user) if command else None,
-        pids=args.pid,
-        detach_on_exit=args.detach_on_exit,
-        placement=on_one_cpu(os.sched_getaffinity(0)) if args.pin == "auto" else ANYWHERE,
-    ).run()
+    try:
+        outcome = traced_run(
+            Pipeline(plan),
+            signals,
+            strace,
+            trace_pipe,
+            command=replace(command, mask=mask, user=user) if command else None,
+            pids=args.pid,
+            detach_on_exit=args.detach_on_exit,
+            proc_limit=proc_limit,
+            placement=on_one_cpu(os.sched_getaffinity(0)) if args.pin == "auto" else ANYWHERE,
+        ).run()
+    finally:
+        proc_limit.close()
     if outcome.exec_errno is not None:
         _cannot_run(outcome.exec_errno, argv)
     finish(args, outcome, plan.log_path)
