@@ -48,7 +48,10 @@ def binaries() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """A program to run: `argv(size)` prepares what it needs and says how it is run."""
+    """A program to run: `argv(size)` prepares what it needs and says how it is run.
+
+    `title` says what it does, with `{}` for the number that its size stands for.
+    """
 
     name: str
     title: str
@@ -57,6 +60,9 @@ class Workload:
 
     def argv(self, size: str) -> list[str]:
         return self.make_argv(self.sizes[SIZES.index(size)])
+
+    def titled(self, size: str) -> str:
+        return self.title.format(self.sizes[SIZES.index(size)])
 
 
 def _binary(name: str, *more: str) -> Callable[[int], list[str]]:
@@ -126,15 +132,15 @@ def _threads(rounds: int) -> list[str]:
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        Workload("storm", "2,000 x fork and exec of /bin/true", (2000, 200, 5), _storm),
-        Workload("tree", "fork tree, 10 deep", (10, 6, 2), _binary("tree")),
-        Workload("shell", "shell loop, 300 pipes", (300, 40, 2), _script("shell.sh")),
-        Workload("dense", "100,000 calls in a row", (100_000, 10_000, 100), _binary("dense")),
-        Workload("make", "make -j2, 40 C files", (40, 6, 1), _make),
-        Workload("imports", "20 python imports", (20, 6, 1), _script("imports.py")),
-        Workload("git", "git clone, status, log", (30, 4, 1), _git),
+        Workload("storm", "{:,} x fork and exec of /bin/true", (2000, 200, 5), _storm),
+        Workload("tree", "fork tree, {} deep", (10, 6, 2), _binary("tree")),
+        Workload("shell", "shell loop, {} pipes", (300, 40, 2), _script("shell.sh")),
+        Workload("dense", "{:,} calls in a row", (100_000, 10_000, 100), _binary("dense")),
+        Workload("make", "make -j2, {} C files", (40, 6, 1), _make),
+        Workload("imports", "{} python imports", (20, 6, 1), _script("imports.py")),
+        Workload("git", "git clone, status, log; {} commits", (30, 4, 1), _git),
         Workload("pip", "pip --version", (1, 1, 1), _pip),
-        Workload("http", "2,000 local HTTP requests", (2000, 100, 5), _script("http_requests.py")),
-        Workload("threads", "8 threads at one lock", (2500, 200, 5), _threads),
+        Workload("http", "{:,} local HTTP requests", (2000, 100, 5), _script("http_requests.py")),
+        Workload("threads", "8 threads at one lock, {:,} times each", (2500, 200, 5), _threads),
     )
 }

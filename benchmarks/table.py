@@ -72,7 +72,7 @@ def overhead(
         native_s = runs.native(words).target_s
         lowest = min(pair.second.target_s / pair.first.target_s for pair in found)
         highest = max(pair.second.target_s / pair.first.target_s for pair in found)
-        made = row(f"{workload.title}: {against}", ratio, 1.05, "")
+        made = row(f"{workload.titled(bench.size)}: {against}", ratio, 1.05, "")
         more = f" ({lowest:.2f} to {highest:.2f}; strace {bare_s:.2f} s, native {native_s:.2f} s)"
         yield Row(made.what, made.goal, made.figure + more, made.met)
 
