@@ -433,11 +433,12 @@ def test_a_start_that_cannot_be_had_is_an_error(
     url: str, tmp_path: Path, capsule: RunCapsule
 ) -> None:
     with published(tmp_path, "true", "--publish", url) as run:
+        follower = Follower(url)  # there is a start by now
         done = capsule("subscribe", url, "--from-start", "--log", "/nonexistent")
         assert (done.returncode, done.stdout) == (2, b"")
         assert b"its start cannot be had" in done.stderr
         run.go()
-        assert run.wait() == 0
+        assert (run.wait(), follower.result()[0]) == (0, 0)
 
 
 def test_nothing_published_is_said_in_time(url: str, capsule: RunCapsule) -> None:
