@@ -155,3 +155,13 @@ def test_every_package_is_installed() -> None:
         ".".join(path.parent.relative_to(REPO).parts) for path in PACKAGE.rglob("__init__.py")
     }
     assert set(project["tool"]["setuptools"]["packages"]) == packages
+
+
+@pytest.mark.parametrize("ignore", [".gitignore", ".dockerignore"])
+def test_c_written_by_hand_is_not_ignored_with_the_generated(ignore: str) -> None:
+    by_hand = [path for path in PACKAGE.glob("*.c") if not path.with_suffix(".pyx").exists()]
+    assert by_hand
+    lines = (REPO / ignore).read_text(encoding="utf-8").splitlines()
+    assert [
+        f"!capsule/{path.name}" for path in by_hand if f"!capsule/{path.name}" not in lines
+    ] == []
