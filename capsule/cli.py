@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from capsule import __version__
@@ -115,12 +116,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is not None:  # it came closed
             sys.stdout.flush()
     except CapsuleError as error:
-        print(f"capsule: {error}", file=sys.stderr)
+        _complain(str(error))
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output has had enough; that is no failure of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return 0
+    except OSError as error:
+        _give_up_output()
+        _complain(f"{error.filename or 'the output'}: {error.strerror or error}")
+        return 2
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _complain(text: str) -> None:
+    with suppress(OSError):  # where stderr cannot be written to, the status has to do
+        print(f"capsule: {text}", file=sys.stderr, flush=True)
+
+
+def _give_up_output() -> None:
+    """What is still to be flushed at the end goes nowhere, without another error."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,6 +13,7 @@ call until it is killed, a moment later.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
@@ -25,8 +26,10 @@ from typing import Any
 
 from capsule._linux import set_dumpable
 from capsule.errors import TraceFailed, UsageError
-from capsule.gate import fork_gate
-from capsule.target import ATTACH_TIMEOUT_S, TracedRun, has_ended, tracer_of
+from capsule.gate import Command, fork_gate
+from capsule.procstat import has_ended, tracer_of
+from capsule.supervise import Outcome
+from capsule.target import ATTACH_TIMEOUT_S, TracedRun
 from capsule.trace import Strace, filtered_argv
 
 NO_NEW_PRIVS_BEFORE = (6, 2)
@@ -61,10 +64,10 @@ class FilteredRun(TracedRun):
         set_dumpable(True)
         output = f"/proc/{os.getpid()}/fd/{self._trace_write}"
         wrapper = filtered_argv(self.strace, output, self.syscalls, detached=True)
-        argv = [os.fsencode(word) for word in [*wrapper, "--"]] + self.command.argv
+        argv = [os.fsencode(word) for word in [*wrapper, "--"]] + _words(self.command)
         starter = replace(self.command, path=os.fsencode(self.strace.path), argv=argv, script=False)
         self._target, gate, self._exec_errors = fork_gate(starter)
-        self._leave_job()
+        self._job.leave(self.pipeline.stages[-1].pid)
         self._release_descriptors(gate)
         self._strace_stderr = os.memfd_create("strace-stderr")
         self.pipeline.set_root(self._target)
@@ -75,6 +78,16 @@ class FilteredRun(TracedRun):
         self._close_trace_pipe()
         go = {"target": self._target, "strace": self._strace_pid, "guarded": False, "kill": True}
         self.pipeline.tell("tracer", go=go)
+
+    def outcome(self) -> Outcome:
+        """strace's execve of the target can fail too; then the log knows why."""
+        outcome = super().outcome()
+        name = (outcome.end.get("summary") or {}).get("root_exec_errno")
+        code = getattr(errno, name or "", None)
+        if code is None or outcome.failure is not None:
+            return outcome
+        status = 127 if code == errno.ENOENT else 126
+        return replace(outcome, exec_errno=code, status=status)
 
     def _await_tracer(self, target: int) -> int:
         """The tracer's pid, once it has written something. Nothing is waited for (reaped) here."""
@@ -100,3 +113,11 @@ class FilteredRun(TracedRun):
                 name, _, rest = stat.partition("(")[2].rpartition(")")
                 if name == "strace" and rest.split()[3] == child != str(target):
                     yield int(child)
+
+
+def _words(command: Command) -> list[bytes]:
+    """The command's argv; strace starts no script without `#!`, so that sh has to be named."""
+    with suppress(OSError), open(command.path, "rb") as file:
+        if command.script and file.read(2) != b"#!":
+            return [b"/bin/sh", command.path, *command.argv[1:]]
+    return command.argv

@@ -129,7 +129,7 @@ def _others_groups(relatives: dict[int, _Relative], tree: set[int]) -> set[int]:
     return others | {0, 1, os.getpgrp()}
 
 
-def _children() -> set[int]:
+def children() -> set[int]:
     """Our own children, zombies too; none on a kernel without CONFIG_PROC_CHILDREN."""
     try:
         text = Path(f"/proc/self/task/{os.getpid()}/children").read_bytes()
@@ -146,7 +146,7 @@ def _heirs(spare: Collection[int]) -> set[int]:
     """
     now: set[int] = set()
     for _ in range(20):
-        before, now = now, _children() - set(spare)
+        before, now = now, children() - set(spare)
         if alive := {pid for pid in now if _state_and_group(pid)[0] not in "ZX"}:
             return alive
         if now <= before:
@@ -169,7 +169,7 @@ def _chase(spare: set[int], others: set[int], turns: int = 500) -> None:
     """
     known = spare
     for _ in range(turns):
-        fresh = _children() - known
+        fresh = children() - known
         if not fresh:
             return
         for pid in fresh:

@@ -26,6 +26,7 @@ from capsule._linux import set_dumpable, set_name
 from capsule.control import Control, control_pair
 from capsule.endpoints import prepare_socket_path
 from capsule.errors import CapsuleError, TraceFailed, UsageError
+from capsule.procstat import signal_name
 from capsule.topology import TOPOLOGY, Plan, StageSpec
 
 
@@ -140,7 +141,7 @@ class Pipeline:
         for stage in self.stages:
             status = os.waitstatus_to_exitcode(os.waitpid(stage.pid, 0)[1])
             if status and not died:
-                how = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+                how = signal_name(-status) if status < 0 else f"exit status {status}"
                 said = self.stderr_text().strip().splitlines()
                 died = f"the {stage.spec.name} stage did not start ({how}){_after_colon(said[-1:])}"
                 if "temporarily unavailable" in died:

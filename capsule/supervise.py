@@ -11,6 +11,7 @@ from typing import Any
 
 from capsule._linux import read_signals, signalfd
 from capsule.pipeline import Pipeline
+from capsule.procstat import signal_name
 
 FORWARDED = frozenset(
     {
@@ -30,13 +31,15 @@ class Outcome:
     """How a run ended.
 
     `status` is what `capsule` exits with. `failure` says in one line why the log is not
-    complete, or is None. `exec_errno`: why the command could not be executed. `report` and
+    complete, or is None. `exec_errno`: why the command could not be executed. `interrupted_by`:
+    the terminal's SIGINT or SIGQUIT, if the target died of it in the foreground. `report` and
     `end` come from the logger; both are empty if it died.
     """
 
     status: int
     failure: str | None
     exec_errno: int | None = None
+    interrupted_by: int | None = None
     report: dict[str, Any] = field(default_factory=dict)
     end: dict[str, Any] = field(default_factory=dict)
 
@@ -51,7 +54,7 @@ def describe(wait_status: int) -> str:
     code = os.waitstatus_to_exitcode(wait_status)
     if code >= 0:
         return f"exited with {code}"
-    return f"was killed by {signal.Signals(-code).name}"
+    return f"was killed by {signal_name(-code)}"
 
 
 def block_signals() -> tuple[int, frozenset[int]]:
@@ -84,7 +87,7 @@ class Supervisor:
     def on_signal(self, signo: int, *, from_terminal: bool) -> None:
         """A signal for us, from a process or from the kernel (Ctrl-C, a closed terminal)."""
         if signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
-            self.fail(f"interrupted by {signal.Signals(signo).name}")
+            self.fail(f"interrupted by {signal_name(signo)}")
 
     def on_change(self) -> None:
         """Called after every change, to notice that the run is over."""

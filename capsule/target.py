@@ -23,18 +23,19 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from capsule._linux import set_child_subreaper, set_dumpable
 from capsule.errors import TraceFailed
 from capsule.gate import Command, fork_gate, read_errno
-from capsule.killtree import find_tree, kill_tree
+from capsule.job import Job
+from capsule.killtree import children, find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
 from capsule.placement import ANYWHERE, Placement, starting_on
 from capsule.proclimit import UNLIMITED, ProcLimit
-from capsule.supervise import Outcome, Supervisor, describe, shell_status
-from capsule.trace import Strace, strace_argv, strace_env
+from capsule.procstat import has_ended, signal_name, tracer_of
+from capsule.supervise import FORWARDED, Outcome, Supervisor, describe, shell_status
+from capsule.trace import GUARD, Strace, strace_argv, strace_env
 
 JOB_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -46,6 +47,9 @@ GUARD_EXIT = 70
 STRACE_OUTPUT = 3
 """The descriptor of the trace pipe in strace. The target has no way to it: strace attaches, so
 the target inherits nothing of it, and cannot look into it (`_tracer_guard.c`)."""
+
+STRACE_GUARD = 4
+"""The guard's library in strace: LD_PRELOAD takes no path with a blank or a colon."""
 
 
 class TracedRun(Supervisor):
@@ -88,7 +92,8 @@ class TracedRun(Supervisor):
         self._guarded = False
         self._let_go = False
         self._ended = False
-        self._job_group = os.getpgrp()
+        self._job = Job(FORWARDED)
+        self._before = children()
 
     def run(self) -> Outcome:
         set_child_subreaper()
@@ -97,29 +102,15 @@ class TracedRun(Supervisor):
         try:
             with starting_on(self.placement.target):
                 self._launch()
+            self.watch()
         except BaseException as error:
             self.fail(str(error))
             self.wait_all()
+            self._job.rejoin()
             raise
-        self.watch()
         self.wait_all()
-        self._rejoin_job()
+        self._job.rejoin()
         return self.outcome()
-
-    # -- the shell's job
-
-    def _leave_job(self) -> None:
-        with suppress(PermissionError):  # a session leader cannot, and no shell watches it
-            os.setpgid(0, self.pipeline.stages[-1].pid)
-
-    def _rejoin_job(self) -> None:
-        with suppress(PermissionError):  # the group has ended, and nobody waits for it
-            os.setpgid(0, self._job_group)
-
-    def _stop_with_target(self) -> None:
-        self._rejoin_job()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self._leave_job()
 
     # -- starting
 
@@ -130,7 +121,7 @@ class TracedRun(Supervisor):
             self._target, gate, self._exec_errors = fork_gate(self.command)
             self.proc_limit.hold(self._target)
             roots = [self._target]
-            self._leave_job()
+            self._job.leave(self.pipeline.stages[-1].pid)
         # Who is of the same user cannot read, ptrace or borrow descriptors from us (prctl(2)).
         # The child was forked before: strace may attach to it at any moment from here on.
         set_dumpable(False)
@@ -170,10 +161,11 @@ class TracedRun(Supervisor):
         self._strace_pid = os.posix_spawn(
             self.strace.path,
             strace_argv(self.strace, output, roots, detachable=detachable),
-            strace_env(os.environ, guard),
+            strace_env(os.environ, guard, f"/proc/self/fd/{STRACE_GUARD}"),
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, self._strace_stderr, 2),
                 (os.POSIX_SPAWN_DUP2, self._trace_write, STRACE_OUTPUT),
+                (os.POSIX_SPAWN_OPEN, STRACE_GUARD, str(GUARD), os.O_RDONLY, 0),
             ],
             setsid=True,
             setsigmask=(),
@@ -232,7 +224,7 @@ class TracedRun(Supervisor):
             if signo in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 self._detach()
             return
-        if from_terminal:
+        if from_terminal and signo != signal.SIGHUP:
             return  # as session leader we are still in the group it went to
         self.reap()
         # A shell's fg wakes us with the whole group: then the target goes on already.
@@ -254,7 +246,7 @@ class TracedRun(Supervisor):
             if pid == self._target:
                 self._stopped = os.WIFSTOPPED(status)
                 if self._stopped and os.WSTOPSIG(status) in JOB_STOPS:
-                    self._stop_with_target()
+                    self._job.stop(os.WSTOPSIG(status), self.pipeline.stages[-1].pid)
         elif pid == self._target:
             self._target_status = status
             self._exec_errno = read_errno(self._exec_errors)
@@ -305,13 +297,13 @@ class TracedRun(Supervisor):
         if self._target_status is None:
             return None
         code = os.waitstatus_to_exitcode(self._target_status)
-        return {"code": code} if code >= 0 else {"signal": signal.Signals(-code).name}
+        return {"code": code} if code >= 0 else {"signal": signal_name(-code)}
 
     def _kill_strays(self) -> list[dict[str, Any]]:
         """End the descendants that outlived strace's last tracee, and say so: nobody saw them."""
         self.reap()
         strays = find_tree([os.getpid()], None, self._spared())
-        if self._let_go or not strays:
+        if self._let_go or self.command is None or not strays:
             return []
         dead = self._kill_tree(None)
         why = "processes ran untraced (CLONE_UNTRACED) and were killed when the trace ended"
@@ -326,7 +318,9 @@ class TracedRun(Supervisor):
         )
 
     def _spared(self) -> set[int]:
-        return {os.getpid(), *(stage.pid for stage in self.pipeline.stages), *self.others()}
+        """Ours, and what was our child before the run: `exec capsule` keeps a shell's jobs."""
+        ours = {os.getpid(), *(stage.pid for stage in self.pipeline.stages), *self.others()}
+        return ours | self._before
 
     def others(self) -> set[int]:
         alive = self._strace_pid is not None and self._strace_status is None
@@ -346,24 +340,14 @@ class TracedRun(Supervisor):
             return outcome
         if self._exec_errno is not None:
             return replace(outcome, status=127 if self._exec_errno == errno.ENOENT else 126)
-        if self._target_status is not None:
-            return replace(outcome, status=shell_status(self._target_status))
-        return outcome
+        if self._target_status is None:
+            return outcome
+        status = shell_status(self._target_status)
+        return replace(outcome, status=status, interrupted_by=self._interrupted_by())
 
-
-def has_ended(pid: int) -> bool:
-    """Whether `pid` is gone, or a zombie that nobody has waited for (proc_pid_stat(5))."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return True
-    return stat.rpartition(")")[2].split()[0] in "ZX"
-
-
-def tracer_of(pid: int) -> int:
-    """Who traces `pid`; 0 when nobody does or it is gone (proc_pid_status(5))."""
-    with suppress(OSError), open(f"/proc/{pid}/status", "rb") as status:
-        for line in status:
-            if line.startswith(b"TracerPid:"):
-                return int(line[10:])
-    return 0
+    def _interrupted_by(self) -> int | None:
+        """The keyboard's signal that the target died of, if the terminal is our job's."""
+        assert self._target_status is not None
+        signo = -os.waitstatus_to_exitcode(self._target_status)
+        by_keys = signo in (signal.SIGINT, signal.SIGQUIT) and self._job.has_terminal()
+        return signo if by_keys else None

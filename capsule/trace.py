@@ -106,15 +106,13 @@ def filtered_argv(strace: Strace, output: str, syscalls: str, *, detached: bool)
     return [*argv, "-e", "quiet=attach,path-resolution", "-e", f"trace={wanted}", "-o", output]
 
 
-def strace_env(env: Mapping[str, str], guard: str | None = None) -> dict[str, str]:
+def strace_env(env: Mapping[str, str], guard: str, library: str) -> dict[str, str]:
     """strace's own environment: messages in English, and no time zone look-up per line.
 
-    `guard`: what `_tracer_guard.c` is told; None leaves strace without it.
+    `guard`: what `_tracer_guard.c` is told; `library`: the path it is loaded from.
     """
-    ours = {"LC_ALL": "C", "TZ": "UTC"}
-    if guard is not None:
-        preload = f"{env.get('LD_PRELOAD', '')} {GUARD}".strip()  # a sanitizer has to be first
-        ours |= {"LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
+    preload = f"{env.get('LD_PRELOAD', '')} {library}".strip()  # a sanitizer has to be first
+    ours = {"LC_ALL": "C", "TZ": "UTC", "LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
     return {**env, **ours}
 
 
@@ -136,6 +134,8 @@ def resolve_command(command: bytes, search_path: bytes) -> bytes:
 
     Raises OSError with ENOENT (nothing of that name) or EACCES (found, but not executable).
     """
+    if not command:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "")
     if b"/" in command:
         candidates = [command]
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -34,10 +35,21 @@ def summary(outcome: Outcome, log_path: Path) -> dict[str, Any]:
     }
 
 
+def try_summary(path: str | None) -> None:
+    """Raise TraceFailed if the summary cannot be written there: before the run, not after it."""
+    if path is not None:
+        _write(path, b"", "ab")
+
+
 def write_summary(facts: dict[str, Any], path: str) -> None:
     """Write the summary to `path`. Raises TraceFailed when that is not possible."""
+    _write(path, orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n", "wb")
+
+
+def _write(path: str, data: bytes, mode: Literal["ab", "wb"]) -> None:
     try:
-        Path(path).write_bytes(orjson.dumps(facts, option=orjson.OPT_INDENT_2) + b"\n")
+        with open(path, mode) as file:
+            file.write(data)
     except OSError as error:
         raise TraceFailed(f"cannot write the summary to {path}: {error.strerror}") from error
 
@@ -72,7 +84,13 @@ def print_summary(facts: dict[str, Any]) -> None:
     if facts["failure"]:
         lines.append(f"INCOMPLETE: {facts['failure']}")
     for line in lines:
-        print(f"capsule: {_printable(line)}", file=sys.stderr)
+        say(line)
+
+
+def say(line: str) -> None:
+    """One line on stderr; where that cannot be written to, the command's status matters more."""
+    with suppress(OSError):
+        print(f"capsule: {_printable(line)}", file=sys.stderr, flush=True)
 
 
 def _count(number: int, singular: str, plural: str | None = None) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from capsule.commands._finish import try_summary
 from capsule.commands.trace import add_log_options, finish, told
 from capsule.errors import CapsuleError
 from capsule.logdir import log_dir, new_run_id, open_log_dir
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
             raise IsADirectoryError(21, "Is a directory")
     except OSError as error:
         raise CapsuleError(f"cannot read {args.file}: {error.strerror}") from error
+    try_summary(args.summary)
     directory = open_log_dir(log_dir(args.log_dir))
     run_id = new_run_id()
     signals, _ = block_signals()

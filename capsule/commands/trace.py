@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import errno
 import os
-import sys
+import resource
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from capsule.trace import (
     strace_argv,
 )
 
+MAX_PID = 1 << 22
+"""proc_sys_kernel(5): the highest pid_max."""
+
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
@@ -47,7 +51,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "-p",
         "--pid",
         action="append",
-        type=int,
+        type=_pid,
         default=[],
         help="attach to this running process instead (repeatable); Ctrl-C lets go of it",
     )
@@ -98,6 +102,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def _pid(text: str) -> int:
+    pid = int(text)
+    if not 0 < pid <= MAX_PID:
+        raise argparse.ArgumentTypeError(f"no such process: {pid}")
+    return pid
 
 
 def add_log_options(parser: argparse.ArgumentParser) -> None:
@@ -157,6 +168,14 @@ def run(args: argparse.Namespace) -> int:
         raise TraceFailed(too_little(error)) from error
 
 
+def die_of(signo: int) -> None:
+    """End as the target did, by the terminal's Ctrl-C: else a shell's script would go on."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(signo, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signo})
+    os.kill(os.getpid(), signo)
+
+
 def _occupy_standard_fds() -> None:
     """Where one of 0, 1, 2 came closed, keep our own files off it; the target gets it closed."""
     for fd in (0, 1, 2):
@@ -199,6 +218,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
             command = resolve(argv)
         except OSError as error:
             return _cannot_run(error.errno or errno.ENOENT, argv)
+    _finish.try_summary(args.summary)
     directory = open_log_dir(log_dir(args.log_dir))
     run_id = new_run_id()
     options = strace_argv(strace, "PIPE", args.pid, detachable=not command or args.detach_on_exit)
@@ -206,10 +226,9 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         check_filter(strace, args.syscalls)
         options = filtered_argv(strace, "PIPE", args.syscalls, detached=True)
         if strace.version < NO_NEW_PRIVS_BEFORE and not args.quiet:
-            print(
-                f"capsule: note: strace {strace.version_text} with --syscalls sets no_new_privs: "
-                "setuid programs run without their privilege",
-                file=sys.stderr,
+            _finish.say(
+                f"note: strace {strace.version_text} with --syscalls sets no_new_privs: "
+                "setuid programs run without their privilege"
             )
     details: dict[str, object] = {
         "syscalls": args.syscalls,
@@ -225,7 +244,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         proc_limit = limit_processes(run_id, args.max_procs, user=uid)
         details["max_procs"] = {"count": args.max_procs, "by": proc_limit.by}
         if not args.quiet:
-            print(f"capsule: note: --max-procs is held by {proc_limit.by}", file=sys.stderr)
+            _finish.say(f"note: --max-procs is held by {proc_limit.by}")
     signals, mask = block_signals()
     trace_pipe = open_trace_pipe()
     plan = Plan(
@@ -257,6 +276,8 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     if outcome.exec_errno is not None:
         _cannot_run(outcome.exec_errno, argv)
     finish(args, outcome, plan.log_path)
+    if outcome.interrupted_by is not None:
+        die_of(outcome.interrupted_by)
     return outcome.status
 
 
@@ -264,7 +285,7 @@ def finish(args: argparse.Namespace, outcome: Outcome, log_path: Path) -> None:
     """Tell the user how it ended, as the options ask."""
     facts = _finish.summary(outcome, log_path)
     if outcome.failure is not None and args.quiet:
-        print(f"capsule: {outcome.failure}", file=sys.stderr)
+        _finish.say(outcome.failure)
     if not args.quiet:
         _finish.print_summary(facts)
     if args.summary:
@@ -285,5 +306,7 @@ def _cannot_run(code: int, argv: list[bytes]) -> int:
     name = os.fsdecode(argv[0])
     missing = code == errno.ENOENT
     text = "command not found" if missing else f"cannot execute: {os.strerror(code)}"
-    print(f"capsule: {_finish._printable(name)}: {text}", file=sys.stderr)
+    if missing and os.path.exists(argv[0]):
+        text = "cannot execute: the interpreter that its first line names is missing"
+    _finish.say(f"{name}: {text}")
     return 127 if missing else 126

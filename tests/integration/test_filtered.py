@@ -92,3 +92,13 @@ def test_a_killed_strace_ends_the_target(log_dir: Path, tmp_path: Path) -> None:
     _, said = traced.communicate(timeout=30)
     assert traced.returncode == 125
     assert b"strace was killed by SIGKILL" in said
+
+
+def test_a_script_without_shebang_runs_as_in_a_whole_trace(
+    capsule: RunCapsule, tmp_path: Path
+) -> None:
+    script = tmp_path / "script"
+    script.write_text('echo "script $1"\n')
+    script.chmod(0o755)
+    done = capsule("trace", "-q", "--syscalls", "process", script, "one")
+    assert (done.returncode, done.stdout) == (0, b"script one\n")

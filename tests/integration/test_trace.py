@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from tests.conftest import RunCapsule
-from tests.logs import actions, end
+from tests.logs import actions, end, read_log
 
 PYTHON = sys.executable
 
@@ -28,6 +28,15 @@ def test_stdin_reaches_the_target(capsule: RunCapsule) -> None:
     data = os.urandom(300_000)
     done = capsule("trace", "-q", "cat", input=data)
     assert done.stdout == data
+
+
+@pytest.mark.parametrize("number", [34, 40, 64])
+def test_a_real_time_signal_is_a_death_as_any(
+    number: int, capsule: RunCapsule, log_dir: Path
+) -> None:
+    done = capsule("trace", "-q", "--", PYTHON, "-c", f"import os; os.kill(os.getpid(), {number})")
+    assert done.returncode == 128 + number
+    assert end(log_dir)["exit"]["signal"].startswith("SIGRTM")
 
 
 @pytest.mark.parametrize("name", ["KILL", "TERM", "INT", "USR1", "SEGV", "HUP"])
@@ -47,6 +56,55 @@ def test_a_command_that_is_not_there_is_127(capsule: RunCapsule, log_dir: Path) 
     assert done.returncode == 127
     assert done.stderr == b"capsule: no-such-command-here: command not found\n"
     assert not log_dir.exists() or not list(log_dir.iterdir())
+
+
+def test_an_empty_name_is_127(capsule: RunCapsule) -> None:
+    assert capsule("trace", "--", "").returncode == 127
+
+
+def test_a_script_whose_interpreter_is_missing_says_so(capsule: RunCapsule, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/no/such/interpreter\n")
+    script.chmod(0o755)
+    for words in ([], ["--syscalls", "security"]):
+        done = capsule("trace", "-q", *words, "--", script)
+        assert done.returncode == 127
+        assert b"the interpreter that its first line names is missing" in done.stderr
+
+
+def test_children_from_before_are_left_alone(tmp_path: Path, log_dir: Path) -> None:
+    """`exec capsule` in a shell that has started something: that is none of the target."""
+    told = tmp_path / "pid"
+    for words in ("-- true", "-p $before"):
+        script = (
+            f"sleep 100 & echo $! >{told}; sleep 0.3 & before=$!; "
+            f"exec {PYTHON} -m capsule trace -q {words}"
+        )
+        assert subprocess.run(["bash", "-c", script], timeout=30, check=False).returncode == 0
+        assert not [r for r in read_log(log_dir) if r["type"] == "gap"]
+        os.kill(int(told.read_text()), signal.SIGKILL)
+
+
+def test_where_stderr_is_full_the_status_is_still_the_commands(capsule: RunCapsule) -> None:
+    with open("/dev/full", "wb") as full:
+        done = capsule("trace", "--", "sh", "-c", "exit 5", stdout=subprocess.PIPE, stderr=full)
+    assert done.returncode == 5
+
+
+def test_a_summary_that_cannot_be_written_stops_the_run_before_it_starts(
+    capsule: RunCapsule, tmp_path: Path
+) -> None:
+    done = capsule("trace", "--summary", "/no/such/file", "--", "touch", tmp_path / "ran")
+    assert done.returncode == 125
+    assert b"cannot write the summary to /no/such/file: No such file or directory" in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("pid", ["0", "-1", "99999999999999999999"])
+def test_a_pid_that_cannot_be_is_named(pid: str, capsule: RunCapsule) -> None:
+    done = capsule("trace", f"--pid={pid}")
+    assert done.returncode == 125
+    assert f"no such process: {pid}".encode() in done.stderr
 
 
 def test_a_file_that_is_not_executable_is_126(capsule: RunCapsule, tmp_path: Path) -> None:

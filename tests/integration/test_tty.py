@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,3 +98,30 @@ def test_a_resized_window_is_told_to_the_target(shell: pexpect.spawn, log_dir: P
     shell.setwinsize(40, 100)
     shell.expect_exact("40 100")
     prompt(shell)
+
+
+def test_ctrl_c_ends_the_script_around_it_too(
+    shell: pexpect.spawn, log_dir: Path, tmp_path: Path
+) -> None:
+    """bash goes on when a child has only exited with 130: it has to die of the signal."""
+    script = tmp_path / "script"
+    script.write_text(f"{CAPSULE} trace -q -- sh -c 'echo up; exec sleep 100'\necho went on\n")
+    shell.sendline(f"bash {script}")
+    shell.expect_exact("up")
+    shell.sendintr()
+    assert "went on" not in prompt(shell)
+    assert end(log_dir)["complete"] is True
+
+
+def test_a_closed_terminal_ends_a_target_in_a_session_of_ours(log_dir: Path) -> None:
+    """As session leader, the hang-up comes to us alone."""
+    script = "echo up; exec sleep 100"
+    capsule = pexpect.spawn(
+        sys.executable, ["-m", "capsule", "trace", "-q", "--", "sh", "-c", script], timeout=30
+    )
+    capsule.expect_exact("up")
+    os.close(capsule.child_fd)
+    _, status = os.waitpid(capsule.pid, 0)
+    capsule.closed, capsule.child_fd = True, -1
+    assert os.waitstatus_to_exitcode(status) == 129
+    assert end(log_dir)["exit"] == {"signal": "SIGHUP"}
