@@ -132,6 +132,7 @@ class TracedRun(Supervisor):
         self.pipeline.set_root(roots[0])
         self._await_tracing(gate)
         self._guarded = bool(fcntl.fcntl(self._trace_write, fcntl.F_GETFL) & os.O_APPEND)
+        self._guarded &= self.command is None or not self.detach_on_exit
         self._close_trace_pipe()
         go = {
             "target": roots[0],
@@ -156,7 +157,8 @@ class TracedRun(Supervisor):
     def _start_strace(self, roots: Sequence[int]) -> None:
         detachable = self.command is None or self.detach_on_exit
         output = f"/proc/self/fd/{STRACE_OUTPUT}"
-        guard = f"{'' if self.command is None else 'k'}{STRACE_OUTPUT}"
+        # A child that strace has not met yet when it lets go would die of EXITKILL.
+        guard = f"{'' if detachable else 'k'}{STRACE_OUTPUT}"
         self._strace_stderr = os.memfd_create("strace-stderr")
         self._strace_pid = os.posix_spawn(
             self.strace.path,
