@@ -318,12 +318,20 @@ def our_pids(supervisor: int) -> list[int]:
 
 
 def memory_bytes(pids: Sequence[int]) -> int:
-    """What the processes need together: shared pages count once (Pss, proc(5))."""
+    """What the processes need together: shared pages count once (Pss, proc(5)).
+
+    Only root may read that of our processes, which are not dumpable; for other users it is
+    what is resident, in which a shared page counts for each that has it.
+    """
     total = 0
     for pid in pids:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                total += int(line.split()[1]) * 1024
+        try:
+            rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        except PermissionError:
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            total += pages * os.sysconf("SC_PAGE_SIZE")
+            continue
+        total += sum(int(row.split()[1]) * 1024 for row in rows if row.startswith("Pss:"))
     return total
 
 
