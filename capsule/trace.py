@@ -106,13 +106,18 @@ def filtered_argv(strace: Strace, output: str, syscalls: str, *, detached: bool)
     return [*argv, "-e", "quiet=attach,path-resolution", "-e", f"trace={wanted}", "-o", output]
 
 
-def strace_env(env: Mapping[str, str], guard: str, library: str) -> dict[str, str]:
+def strace_env(
+    env: Mapping[str, str], guard: str | None = None, library: str = ""
+) -> dict[str, str]:
     """strace's own environment: messages in English, and no time zone look-up per line.
 
-    `guard`: what `_tracer_guard.c` is told; `library`: the path it is loaded from.
+    `guard`: what `_tracer_guard.c` is told, None for an strace without it; `library`: the path
+    it is loaded from.
     """
-    preload = f"{env.get('LD_PRELOAD', '')} {library}".strip()  # a sanitizer has to be first
-    ours = {"LC_ALL": "C", "TZ": "UTC", "LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
+    ours = {"LC_ALL": "C", "TZ": "UTC"}
+    if guard is not None:
+        preload = f"{env.get('LD_PRELOAD', '')} {library}".strip()  # a sanitizer has to be first
+        ours |= {"LD_PRELOAD": preload, "CAPSULE_GUARD": guard}
     return {**env, **ours}
 
 
