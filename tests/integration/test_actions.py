@@ -321,7 +321,8 @@ def test_tree_of_forks_has_one_root_and_no_phantoms(traced: Any) -> None:
         "go(6)\n"
     )
     found = traced(PYTHON, "-S", "-E", "-c", code)
-    spawned = [a["child"] for a in found if a["kind"] == "proc.spawn"]
+    # A fork that a SIGCHLD interrupts has no child yet: the kernel restarts it (ERESTARTNOINTR).
+    spawned = [a["child"] for a in found if a["kind"] == "proc.spawn" and "child" in a]
     ended = [a["proc"] for a in found if a["kind"] == "proc.exit"]
     assert len(spawned) == len(set(spawned)) == 126
     assert sorted(ended) == sorted([1, *spawned])
