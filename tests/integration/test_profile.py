@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def test_every_call_is_counted_by_name(capsule: RunCapsule, log_dir: Path) -> No
 def test_observe_draft_check(capsule: RunCapsule, log_dir: Path, tmp_path: Path) -> None:
     runs = [trace(capsule, log_dir, *program(tmp_path)) for _ in range(3)]
     drafted = capsule("profile", *runs)
-    assert b"seen, about" in drafted.stderr and b"would be denied (0.0%)" in drafted.stderr
+    assert b"seen, about" in drafted.stderr
+    # Two of the three random names may share a letter, and then do not stand for the third.
+    assert re.search(rb"would be denied \([0-2]\.\d%\)", drafted.stderr)
     found = rules(drafted.stdout)
     assert found["create", f"{tmp_path}/work/tmp.*"]["runs"] == 3
     assert found["call", "execve"]["why"] == "seen"
