@@ -8,6 +8,7 @@ import json
 from capsule import logdir, policysource
 from capsule.behaviour import KINDS
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options
 from capsule.errors import CapsuleError
 
 
@@ -19,10 +20,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Hold runs against a policy. Exit status 1 when it would have denied "
         "something.",
     )
-    parser.add_argument("logs", metavar="RUN", nargs="+", help="a run, its prefix, a file, latest")
+    add_run_options(parser, "some", json="one JSON object a denial")
     parser.add_argument("--policy", metavar="FILE", required=True, help="of `capsule profile`")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
-    parser.add_argument("--json", action="store_true", help="one JSON object a denial")
     parser.set_defaults(run=run)
 
 

@@ -8,6 +8,7 @@ import json
 from capsule import logdir, policysource
 from capsule.behaviour import KINDS
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options
 from capsule.policy import Policy, Rule
 
 
@@ -21,8 +22,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("before", metavar="A", help="a run or a policy file")
     parser.add_argument("after", metavar="B", help="a run or a policy file")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
-    parser.add_argument("--json", action="store_true", help="the differences as one JSON object")
+    add_run_options(parser, "all", json="the differences as one JSON object")
     parser.set_defaults(run=run)
 
 

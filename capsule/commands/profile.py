@@ -12,6 +12,7 @@ import orjson
 
 from capsule import logdir, policy, policysource
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options
 from capsule.errors import CapsuleError
 
 DOUBTS = {
@@ -31,9 +32,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "calls, files, programs, connections. Each rule says where it was seen. What is granted "
         "beyond that is printed.",
     )
-    parser.add_argument("logs", metavar="RUN", nargs="+", help="a run, its prefix, a file, latest")
+    add_run_options(parser, "some")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the policy to FILE")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but the policy")
     for doubt, words in DOUBTS.items():
         parser.add_argument(f"--allow-{doubt}", action="store_true", help=words)

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options, chosen_runs
 from capsule.errors import CapsuleError, UsageError
-from capsule.logdir import find_run, log_dir, runs
+from capsule.logdir import log_dir, runs
 
 if TYPE_CHECKING:
     import duckdb
@@ -25,9 +26,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         epilog="Example: capsule query 'SELECT path, sum(bytes) FROM files GROUP BY path'",
     )
     parser.add_argument("sql", metavar="SQL", help="one or more statements; the last one's result")
-    parser.add_argument("log", metavar="RUN", nargs="*", help="runs, prefixes or files")
+    add_run_options(parser, "any")
     parser.add_argument("--all", action="store_true", help="every run in the log directory")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
     parser.add_argument(
         "--format",
         choices=("table", "json", "csv", "parquet"),
@@ -40,14 +40,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 def run(args: argparse.Namespace) -> int:
     from capsule.query import open_database
 
-    if args.all and args.log:
+    if args.all and args.logs:
         raise UsageError("give either --all or the runs")
     if args.format == "parquet" and sys.stdout.isatty():
         raise UsageError("parquet is binary: send it to a file, as in … --format parquet >FILE")
-    directory = log_dir(args.log_dir)
-    logs = runs(directory) if args.all else [find_run(n, directory) for n in args.log or [None]]
+    logs = runs(log_dir(args.log_dir)) if args.all else chosen_runs(args)
     if not logs:
-        raise CapsuleError(f"there are no runs in {directory}; make one with capsule trace")
+        where = log_dir(args.log_dir)
+        raise CapsuleError(f"there are no runs in {where}; make one with capsule trace")
     with open_database(logs) as database:
         import duckdb
 

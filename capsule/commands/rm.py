@@ -7,8 +7,9 @@ import os
 import time
 from pathlib import Path
 
+from capsule.commands._runoptions import add_run_options, chosen_runs
 from capsule.errors import CapsuleError, UsageError
-from capsule.logdir import LATEST, find_run, log_dir, parts, runs, set_latest
+from capsule.logdir import LATEST, log_dir, parts, runs, set_latest
 from capsule.logfile import is_live
 from capsule.raw import raw_path
 
@@ -22,21 +23,20 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Remove the logs of RUN…, or of all runs that were last written to more than "
         "DAYS days ago. A run that still goes on is never removed.",
     )
-    parser.add_argument("log", metavar="RUN", nargs="*", help="runs, or their unique prefixes")
+    add_run_options(parser, "any")
     parser.add_argument("--keep", metavar="DAYS", type=float, help="remove what is older")
     parser.add_argument("-n", "--dry-run", action="store_true", help="only say what would go")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    if (args.keep is None) == (not args.log):
+    if (args.keep is None) == (not args.logs):
         raise UsageError("give either the runs to remove or --keep DAYS")
     if args.keep is not None and not args.keep >= 0:
         raise UsageError(f"--keep {args.keep}: give a number of days")
     directory = log_dir(args.log_dir)
-    if args.log:
-        chosen = [find_run(name, directory) for name in args.log]
+    if args.logs:
+        chosen = chosen_runs(args)
         for path in chosen:
             if path.parent.resolve() != directory.resolve():
                 raise UsageError(f"{path} is not in the log directory {directory}")

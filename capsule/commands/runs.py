@@ -12,6 +12,7 @@ from typing import Any
 
 from capsule import logdir
 from capsule.commands._lines import clock_text, exit_text, harmless, size_text
+from capsule.commands._runoptions import add_run_options
 from capsule.errors import CapsuleError
 from capsule.logfile import is_live
 from capsule.records import backwards, first_line, load, open_log, seq_of, type_of
@@ -28,10 +29,9 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="List the recorded runs, the newest first. The state is what the last "
         "record says (complete, incomplete, live); --check verifies it.",
     )
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
+    add_run_options(parser, "all", json="one JSON object a line")
     parser.add_argument("--check", action="store_true",
                         help="verify each log: intact, TAMPERED, incomplete")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.set_defaults(run=run)
 
 

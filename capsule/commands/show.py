@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from capsule import logdir
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options, chosen_run
 from capsule.errors import CapsuleError
 from capsule.raw import raw_path
 from capsule.records import forwards, load, seq_of
@@ -23,10 +23,8 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser = subparsers.add_parser(
         "show", help="show one record of a run", description="Show every member of one record."
     )
-    parser.add_argument("log", metavar="RUN", help="a run, its prefix, a file, or latest")
+    add_run_options(parser, "one", json="the record's exact line")
     parser.add_argument("seq", metavar="SEQ", type=int, help="the record's number")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
-    parser.add_argument("--json", action="store_true", help="the record's exact line")
     parser.add_argument(
         "--raw",
         action="store_true",
@@ -37,7 +35,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(args: argparse.Namespace) -> int:
     """Print the record."""
-    path = logdir.find_run(args.log, logdir.log_dir(args.log_dir))
+    path = chosen_run(args)
     line = next(forwards(path, args.seq), None) if args.seq >= 0 else None
     if line is None or seq_of(line) != args.seq:
         raise CapsuleError(

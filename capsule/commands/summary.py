@@ -7,8 +7,8 @@ import json
 import shlex
 from typing import Any
 
-from capsule import logdir
 from capsule.commands._lines import harmless, size_text
+from capsule.commands._runoptions import add_run_options, chosen_run
 from capsule.history import Digest, by_directory, digest
 from capsule.records import forwards, load
 from capsule.tags import shipped_rules
@@ -24,17 +24,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Say what ran, what was read and written outside the working directory, who "
         "was talked to, what failed and what stands out.",
     )
-    parser.add_argument("log", metavar="RUN", nargs="?", default="latest",
-                        help="a run, its prefix, a file, or latest (the default)")  # fmt: skip
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
+    add_run_options(parser, "latest", json="everything, as one JSON object")
     parser.add_argument("--full", action="store_true", help="leave nothing out")
-    parser.add_argument("--json", action="store_true", help="everything, as one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the summary."""
-    path = logdir.find_run(args.log, logdir.log_dir(args.log_dir))
+    path = chosen_run(args)
     found = digest(load(line) for line in forwards(path))
     if args.json:
         print(json.dumps(plain(found), ensure_ascii=False))

@@ -14,6 +14,7 @@ from pathlib import Path
 from capsule import logdir
 from capsule.commands._lines import Lines, wants_colour
 from capsule.commands._live import Depths, LiveView
+from capsule.commands._runoptions import add_run_options, chosen_run
 from capsule.errors import UsageError
 from capsule.records import Follower, backwards, forwards, load, seq_of, type_of
 
@@ -31,9 +32,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "count, bytes, errors.",
         epilog="exit status: 0; with -f, 3 when the writer went away without ending the log.",
     )
-    parser.add_argument("log", nargs="?", metavar="RUN", help="a run, its prefix or a file; "
-                        "default: the latest")  # fmt: skip
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
+    add_run_options(parser, "latest", json="the records' exact lines")
     parser.add_argument("--follow", "-f", action="store_true",
                         help="go on until the log ends")  # fmt: skip
     parser.add_argument("--kind", "-k", action="append", default=[], metavar="KIND",
@@ -41,7 +40,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                         "may be repeated")  # fmt: skip
     parser.add_argument("--tree", action="store_true",
                         help="indent each program below the one that started it")  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="the records' exact lines")
     parser.add_argument("--from", dest="from_seq", type=int, metavar="SEQ",
                         help="begin at record SEQ")  # fmt: skip
     parser.add_argument("-n", "--lines", dest="count", metavar="N",
@@ -51,7 +49,7 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(args: argparse.Namespace) -> int:
     """Print, and follow if asked."""
-    path = logdir.find_run(args.log, logdir.log_dir(args.log_dir))
+    path = chosen_run(args)
     count = _count(args)
     wanted = Wanted(args.kind)
     out = Printer(json=args.json, live=args.follow, depths=Depths() if args.tree else None)

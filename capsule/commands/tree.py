@@ -9,8 +9,8 @@ import shutil
 import sys
 from typing import Any
 
-from capsule import logdir
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options, chosen_run
 from capsule.history import Node, tree, walk
 from capsule.records import forwards, load, type_of
 
@@ -23,17 +23,14 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Show the process tree of a run: one line for each program that a process "
         "ran, with its words, its time, its end and its tags.",
     )
-    parser.add_argument("log", metavar="RUN", nargs="?", default="latest",
-                        help="a run, its prefix, a file, or latest (the default)")  # fmt: skip
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
-    parser.add_argument("--json", action="store_true", help="the tree as one JSON array")
+    add_run_options(parser, "latest", json="the tree as one JSON array")
     parser.add_argument("--wide", action="store_true", help="do not cut lines to the terminal")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tree."""
-    path = logdir.find_run(args.log, logdir.log_dir(args.log_dir))
+    path = chosen_run(args)
     roots = tree(load(line) for line in forwards(path) if type_of(line) == "action")
     if args.json:
         print(json.dumps([_plain(root) for root in roots], ensure_ascii=False))
