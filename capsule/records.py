@@ -158,12 +158,13 @@ class Follower:
         """What has become whole since the last call; empty when there is nothing new."""
         lines: list[bytes] = []
         while True:
+            ended = self._file(self._part + 1).exists()  # asked before reading: this file is final
             while block := os.read(self._fd, BLOCK):
                 *more, self._rest = (self._rest + block).split(b"\n")
                 lines += more
                 if len(lines) >= 4096:
                     return lines
-            if not self._file(self._part + 1).exists():
+            if not ended:
                 return lines
             self._part += 1
             os.close(self._fd)

@@ -149,7 +149,9 @@ def _follow(
 
     The file is polled: that works on every file system and needs nothing of the writer.
     """
-    # What is there is read up to a known seq, so that following begins exactly behind it.
+    # What is there is read up to a known seq, so that following begins exactly behind it: in the
+    # file that was the last before, as the log may be rotated meanwhile.
+    part = len(logdir.parts(path)) - 1
     newest = next(backwards(path), None)
     through = seq_of(newest) if newest else -1
     ended = newest is not None and type_of(newest) == "end"
@@ -162,12 +164,11 @@ def _follow(
     out.flush()
     if ended:
         return 0
-    return _follow_on(path, max(through + 1, from_seq or 0), wanted, out)
+    follower = Follower(logdir.parts(path)[0], part)
+    return _follow_on(follower, max(through + 1, from_seq or 0), wanted, out)
 
 
-def _follow_on(path: Path, seq: int, wanted: Wanted, out: Printer) -> int:
-    files = logdir.parts(path)
-    follower = Follower(files[0], len(files) - 1)
+def _follow_on(follower: Follower, seq: int, wanted: Wanted, out: Printer) -> int:
     try:
         while True:
             alive = follower.writer_lives()  # asked before reading: what it wrote is then there

@@ -118,6 +118,17 @@ def test_a_full_disk_loses_nothing_that_was_fed(tmp_path: Path) -> None:
     assert path.read_bytes().count(b'"kind":"proc.exec"') == 50
 
 
+def test_cut_by_someone_else_is_torn_until_the_next_write_makes_it_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    log = new_log(path)
+    os.truncate(path, 400)
+    assert findings(path.read_bytes())[:2] == (Verdict.INCOMPLETE, None)
+    with pytest.raises(LogFailed, match="was changed by someone else"):
+        log.feed(action(1, "proc.exec"))
+    assert findings(path.read_bytes())[0] is Verdict.TAMPERED
+    log.abandon()
+
+
 WRITER = """
 import os, sys
 sys.path[:0] = sys.argv[2:]

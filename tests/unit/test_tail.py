@@ -6,14 +6,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from capsule.cli import main
+from capsule.commands import tail as tail_command
 from capsule.commands._lines import Lines, harmless
 from capsule.log import Logger
+from capsule.records import Follower
 from tests.unit.chainlogs import action, make_log
 
 Run = Callable[..., tuple[int, str, str]]
@@ -187,6 +189,51 @@ def test_following_across_rotation(log_dir: Path) -> None:
         log.close({})
         assert tail.end()[0] == 0
     assert (log_dir / "live.3.jsonl").exists()
+
+
+def test_a_rotation_while_tail_f_starts_skips_nothing(
+    log_dir: Path, capsule_main: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = Logger(log_dir / "live.jsonl", {"run": "live"}, rotate_bytes=300)
+    look_back = tail_command.backwards
+    ended: list[int] = []
+
+    def rotated_meanwhile(path: Path) -> Iterator[bytes]:
+        found = list(look_back(path))
+        if not ended:
+            for number in range(6):
+                log.feed(action(number))
+                log.checkpoint()
+            ended.append(log.close({}).seq)
+        return iter(found)
+
+    monkeypatch.setattr(tail_command, "backwards", rotated_meanwhile)
+    status, out, _ = capsule_main("tail", "-f", "--json", "-n", "all")
+    assert (status, seqs(out)) == (0, list(range(ended[0] + 1)))
+
+
+def test_what_is_written_between_the_end_of_a_file_and_its_successor_is_read(
+    log_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = log_dir / "live.jsonl"
+    log = Logger(path, {"run": "live"}, rotate_bytes=800)
+    follower = Follower(path)
+    read = os.read
+
+    def written_behind(fd: int, count: int) -> bytes:
+        block = read(fd, count)
+        if not block and not (log_dir / "live.1.jsonl").exists():
+            log.feed(action(1))
+            log.checkpoint()
+            log.feed(action(2))
+            log.close({})
+        return block
+
+    monkeypatch.setattr(os, "read", written_behind)
+    lines = [*follower.read(), *follower.read()]
+    follower.close()
+    assert (log_dir / "live.1.jsonl").exists()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(log.seq + 1))
 
 
 def test_a_reader_that_leaves_is_no_error(log: Path) -> None:
