@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from capsule import __version__
 from capsule.config import config_path, configure, load
@@ -120,14 +120,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_status
     except BrokenPipeError:
         # The reader of our output has had enough; that is no failure of ours.
-        _give_up_output()
+        _give_up(sys.stdout)
         return 0
     except OSError as error:
-        _give_up_output()
+        _give_up(sys.stdout)
         _complain(f"{error.filename or 'the output'}: {error.strerror or error}")
         return 2
     except KeyboardInterrupt:
         return 130
+    finally:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+        except OSError:
+            _give_up(sys.stderr)  # Python 3.11.2 would exit with 120
     return status
 
 
@@ -136,7 +142,7 @@ def _complain(text: str) -> None:
         print(f"capsule: {text}", file=sys.stderr, flush=True)
 
 
-def _give_up_output() -> None:
+def _give_up(stream: TextIO | None) -> None:
     """What is still to be flushed at the end goes nowhere, without another error."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
