@@ -30,6 +30,7 @@ COMMANDS = {
     "check": "capsule.commands.check",
     "diff": "capsule.commands.diff",
     "query": "capsule.commands.query",
+    "export": "capsule.commands.export",
     "subscribe": "capsule.commands.subscribe",
     "keygen": "capsule.commands.keygen",
     "doctor": "capsule.commands.doctor",

@@ -133,12 +133,7 @@ def read_lines(path: Path, first: int, last: int) -> Iterator[tuple[int, bytes]]
 
     Only the units that hold them are decompressed. CapsuleError when the file cannot be read.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise CapsuleError(
-            f"cannot read the raw trace {path}: {error.strerror} (kept with trace --keep-raw)"
-        ) from error
+    fd = _open(path)
     try:
         wanted: Unit | None = None
         for unit in units(fd):
@@ -153,12 +148,37 @@ def read_lines(path: Path, first: int, last: int) -> Iterator[tuple[int, bytes]]
         os.close(fd)
 
 
-def _lines_of(fd: int, unit: Unit, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+def read_text(path: Path, lines: int) -> Iterator[bytes]:
+    """The text of the units that begin within `lines` lines. CapsuleError as `read_lines`."""
+    fd = _open(path)
+    try:
+        for unit in units(fd):
+            if unit.first_line > lines:
+                break
+            yield _text_of(fd, unit)
+    finally:
+        os.close(fd)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CapsuleError(
+            f"cannot read the raw trace {path}: {error.strerror} (kept with trace --keep-raw)"
+        ) from error
+
+
+def _text_of(fd: int, unit: Unit) -> bytes:
     frame = os.pread(fd, unit.zstd_bytes, unit.offset)
     try:
-        text = zstandard.ZstdDecompressor().decompress(frame, max_output_size=unit.raw_bytes)
+        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=unit.raw_bytes)
     except zstandard.ZstdError as error:
         raise CapsuleError(f"the raw trace is damaged at byte {unit.offset}: {error}") from error
+
+
+def _lines_of(fd: int, unit: Unit, first: int, last: int) -> Iterator[tuple[int, bytes]]:
+    text = _text_of(fd, unit)
     for number, line in enumerate(text.split(b"\n"), unit.first_line):
         if number > last:
             return

@@ -1,0 +1,125 @@
+"""`capsule export --format F [RUN…]`: a log in the format of another tool."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from capsule import logdir
+from capsule.commands._lines import harmless
+from capsule.commands.verify import verify_run
+from capsule.errors import CapsuleError, UsageError
+from capsule.export.formats import FORMATS, Format, require
+from capsule.export.options import Options
+from capsule.export.runs import Run
+from capsule.export.tables import TABLES
+
+
+def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Register the command."""
+    parser = subparsers.add_parser(
+        "export",
+        help="write runs in the format of another tool",
+        description="Verify runs and write them in another format, to standard output or a file.",
+        epilog="formats: " + "; ".join(f"{name}: {one.what}" for name, one in FORMATS.items()),
+    )
+    parser.add_argument("log", metavar="RUN", nargs="*",
+                        help="a run, its prefix, a file, or latest (the default)")  # fmt: skip
+    parser.add_argument("--format", "-f", required=True, choices=tuple(FORMATS), metavar="FORMAT",
+                        help=", ".join(FORMATS))  # fmt: skip
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE, whole or not at all")
+    parser.add_argument("--all", action="store_true", help="every run in the log directory")
+    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
+    parser.add_argument("--table", choices=tuple(TABLES), help="of csv and parquet "
+                        "(default: actions)")  # fmt: skip
+    parser.add_argument("--allow-tampered", action="store_true",
+                        help="export logs that are TAMPERED, too")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Verify the runs, then write them; say on stderr what is not as it should be."""
+    form = FORMATS[args.format]
+    options = _options(args)
+    if form.binary and not args.output and sys.stdout.isatty():
+        raise UsageError(f"{args.format} is binary: name a file with -o, or send it to a pipe")
+    if args.all and args.log:
+        raise UsageError("give either --all or the runs")
+    directory = logdir.log_dir(args.log_dir)
+    names = [str(path) for path in reversed(logdir.runs(directory))] if args.all else args.log
+    if len(names) > 1 and not form.many:
+        raise UsageError(f"{args.format} takes one run at a time")
+    require(args.format)
+    runs = [_open(name, directory, args.allow_tampered) for name in names or [None]]
+    with _output(args.output) as write:
+        for chunk in _chunks(form, runs, options):
+            write(chunk)
+    for one in runs:
+        if one.unreadable:
+            _say(f"{one.id}: {one.unreadable} lines are no records and were left out")
+    return 0
+
+
+def _options(args: argparse.Namespace) -> Options:
+    if args.table and args.format not in ("csv", "parquet"):
+        raise UsageError(f"--table is for csv and parquet, not for {args.format}")
+    return Options(table=args.table or "actions")
+
+
+def _open(name: str | None, directory: Path, allow_tampered: bool) -> Run:
+    """Verify a run. CapsuleError where it is TAMPERED, unless that is allowed."""
+    found = Run(path := logdir.find_run(name, directory), verify_run(path))
+    bad = found.report.bad
+    if bad is not None:
+        what = f"{found.id} is TAMPERED: {bad.reason}"
+        if not allow_tampered:
+            raise CapsuleError(
+                harmless(f"{what}; nothing is exported (--allow-tampered does it anyway)")
+            )
+        _say(what)
+    elif found.incomplete:
+        _say(f"{found.id} is INCOMPLETE: it was cut off, or still goes on")
+    return found
+
+
+def _chunks(form: Format, runs: Sequence[Run], options: Options) -> Iterator[bytes]:
+    """The output. A signed record may still say what no Action can; that is an error, not a bug."""
+    try:
+        yield from form.write(runs, options)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        last = next((one for one in reversed(runs) if one.seq >= 0), runs[0])
+        raise CapsuleError(harmless(
+            f"{last.id}: a record up to {last.seq} says what no Action can (docs/actions.md): "
+            f"{type(error).__name__}: {error}"
+        )) from error  # fmt: skip
+
+
+@contextlib.contextmanager
+def _output(name: str | None) -> Iterator[Callable[[bytes], object]]:
+    """A function that writes. A regular file appears, or is replaced, when all is written."""
+    if name is None or name == "-":
+        yield sys.stdout.buffer.write
+        sys.stdout.buffer.flush()
+        return
+    path = Path(os.path.realpath(name))
+    special = path.exists() and not path.is_file()  # a device or a pipe is written to as it is
+    part = path if special else path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("wb" if special else "xb") as file:
+            yield file.write
+        if not special:
+            part.replace(path)
+    except OSError as error:
+        raise CapsuleError(f"cannot write {name}: {error.strerror}") from None
+    finally:
+        if not special:
+            part.unlink(missing_ok=True)
+
+
+def _say(text: str) -> None:
+    print(harmless(f"capsule: {text}"), file=sys.stderr)

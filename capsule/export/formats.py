@@ -1,0 +1,53 @@
+"""The formats there are: name → who writes it, and what has to be known of it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from capsule.errors import CapsuleError
+from capsule.export import csvfile, ecs, jsonl, ocsf, parquet, stracetext
+from capsule.export.options import Options
+from capsule.export.runs import Run
+
+Writer = Callable[[Sequence[Run], Options], Iterator[bytes]]
+
+
+class Format(NamedTuple):
+    """`media`: its media type. `streaming`: what is held does not grow with the log, but for
+    what lives at the same time. `many`: several runs make one output. `binary`: no terminal can
+    show it. `needs`: the module of the library it is made with.
+    """
+
+    write: Writer
+    media: str
+    what: str
+    streaming: bool = True
+    many: bool = True
+    binary: bool = False
+    needs: str | None = None
+
+
+FORMATS: Mapping[str, Format] = {
+    "jsonl": Format(jsonl.write, "application/jsonl", "the log's records as they are"),
+    "ocsf": Format(ocsf.write, "application/jsonl", "Open Cybersecurity Schema Framework events"),
+    "ecs": Format(ecs.write, "application/jsonl", "Elastic Common Schema documents"),
+    "csv": Format(csvfile.write, "text/csv", "a table (--table)"),
+    "parquet": Format(parquet.write, "application/vnd.apache.parquet", "a table (--table)",
+                      binary=True, needs="pyarrow"),
+    "strace": Format(stracetext.write, "text/plain", "strace's own text (trace --keep-raw)"),
+}  # fmt: skip
+
+
+def require(name: str) -> None:
+    """CapsuleError where the library that a format is made with is not installed."""
+    needs = FORMATS[name].needs
+    if needs is None:
+        return
+    try:
+        importlib.import_module(needs)
+    except ImportError:
+        raise CapsuleError(
+            f"{name} needs {needs}; install it with: pip install 'capsule-runtime[export]'"
+        ) from None
