@@ -12,6 +12,7 @@ from pathlib import Path
 
 from capsule import logdir
 from capsule.commands._lines import harmless
+from capsule.commands._runoptions import add_run_options, chosen_runs
 from capsule.commands.verify import verify_run
 from capsule.errors import CapsuleError, UsageError
 from capsule.export.formats import FORMATS, Format, require
@@ -28,13 +29,11 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         description="Verify runs and write them in another format, to standard output or a file.",
         epilog="formats: " + "; ".join(f"{name}: {one.what}" for name, one in FORMATS.items()),
     )
-    parser.add_argument("log", metavar="RUN", nargs="*",
-                        help="a run, its prefix, a file, or latest (the default)")  # fmt: skip
+    add_run_options(parser, "any")
     parser.add_argument("--format", "-f", required=True, choices=tuple(FORMATS), metavar="FORMAT",
                         help=", ".join(FORMATS))  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE, whole or not at all")
     parser.add_argument("--all", action="store_true", help="every run in the log directory")
-    parser.add_argument("--log-dir", metavar="DIR", help="where the runs are")
     parser.add_argument("--table", choices=tuple(TABLES), help="of csv and parquet "
                         "(default: actions)")  # fmt: skip
     parser.add_argument("--allow-tampered", action="store_true",
@@ -48,14 +47,16 @@ def run(args: argparse.Namespace) -> int:
     options = _options(args)
     if form.binary and not args.output and sys.stdout.isatty():
         raise UsageError(f"{args.format} is binary: name a file with -o, or send it to a pipe")
-    if args.all and args.log:
+    if args.all and args.logs:
         raise UsageError("give either --all or the runs")
-    directory = logdir.log_dir(args.log_dir)
-    names = [str(path) for path in reversed(logdir.runs(directory))] if args.all else args.log
-    if len(names) > 1 and not form.many:
+    where = logdir.log_dir(args.log_dir)
+    logs = logdir.runs(where)[::-1] if args.all else chosen_runs(args)
+    if not logs:
+        raise CapsuleError(f"there are no runs in {where}; make one with capsule trace")
+    if len(logs) > 1 and not form.many:
         raise UsageError(f"{args.format} takes one run at a time")
     require(args.format)
-    runs = [_open(name, directory, args.allow_tampered) for name in names or [None]]
+    runs = [_open(log, args.allow_tampered) for log in logs]
     with _output(args.output) as write:
         for chunk in _chunks(form, runs, options):
             write(chunk)
@@ -71,9 +72,9 @@ def _options(args: argparse.Namespace) -> Options:
     return Options(table=args.table or "actions")
 
 
-def _open(name: str | None, directory: Path, allow_tampered: bool) -> Run:
+def _open(log: Path, allow_tampered: bool) -> Run:
     """Verify a run. CapsuleError where it is TAMPERED, unless that is allowed."""
-    found = Run(path := logdir.find_run(name, directory), verify_run(path))
+    found = Run(log, verify_run(log))
     bad = found.report.bad
     if bad is not None:
         what = f"{found.id} is TAMPERED: {bad.reason}"
