@@ -22,7 +22,7 @@ import orjson
 
 from benchmarks.programs import REPO, binaries
 from capsule.syscalls import IMMEDIATE
-from capsule.trace import strace_env
+from capsule.tracer import strace_env
 
 
 @contextmanager

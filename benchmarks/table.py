@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from benchmarks import runs
 from benchmarks.programs import REPO, SIZES, WORKLOADS
 from benchmarks.traces import recorded
-from capsule.trace import find_strace
+from capsule.tracer import find_strace
 
 LINES = {"full": 1_000_000, "short": 100_000, "tiny": 1000}
 STORM = {"full": 100_000, "short": 3000, "tiny": 50}

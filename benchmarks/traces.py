@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from benchmarks.programs import HERE, SOURCES, binaries, cache_dir
-from capsule.trace import find_strace, strace_argv, strace_env
+from capsule.tracer import find_strace, strace_argv, strace_env
 
 CHUNK_BYTES = 1 << 16
 

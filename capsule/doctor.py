@@ -15,7 +15,7 @@ from typing import Literal
 
 from capsule.errors import CapsuleError
 from capsule.logdir import log_dir
-from capsule.trace import find_strace
+from capsule.tracer import find_strace
 
 State = Literal["ok", "limited", "missing"]
 

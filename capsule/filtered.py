@@ -30,7 +30,7 @@ from capsule.gate import Command, fork_gate
 from capsule.procstat import has_ended, tracer_of
 from capsule.supervise import Outcome
 from capsule.target import ATTACH_TIMEOUT_S, TracedRun
-from capsule.trace import Strace, filtered_argv
+from capsule.tracer import Strace, filtered_argv
 
 NO_NEW_PRIVS_BEFORE = (6, 2)
 
@@ -52,7 +52,7 @@ def check_filter(strace: Strace, syscalls: str) -> None:
 
 
 class FilteredRun(TracedRun):
-    """As TracedRun, for a command; `syscalls` is a name in SYSCALL_SETS (trace.py), or a list."""
+    """As TracedRun, for a command; `syscalls` is a name in SYSCALL_SETS (tracer.py), or a list."""
 
     def __init__(self, *args: Any, syscalls: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -32,3 +32,11 @@ def signal_name(signo: int) -> str:
     except ValueError:
         above = signo - signal.SIGRTMIN
         return f"SIGRTMIN+{above}" if above > 0 else f"SIG{signo}"
+
+
+def signal_number(name: str) -> int:
+    """The number of the signal that `signal_name` calls so. ValueError if it calls none so."""
+    for signo in range(1, signal.SIGRTMAX + 1):
+        if signal_name(signo) == name:
+            return signo
+    raise ValueError(f"no such signal: {name}")

@@ -5,9 +5,10 @@ Nothing here checks the chain; `verify` does. A torn last line is never handed o
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,24 @@ def _next_line(fd: int, offset: int, limit: int) -> int | None:
         if not block:
             break
     return None
+
+
+class Wanted:
+    """Which records pass: every one, or the Actions whose kind fits one of the patterns."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        # `net` means all of net.*, as a subscription's prefix does.
+        self._patterns = [p if "." in p or "*" in p else f"{p}.*" for p in patterns]
+
+    def __call__(self, line: bytes) -> bool:
+        if not self._patterns:
+            return True
+        kind = load(line).get("kind") if type_of(line) == "action" else None
+        return isinstance(kind, str) and any(fnmatch.fnmatchcase(kind, p) for p in self._patterns)
+
+    def only(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """The lines that pass."""
+        return filter(self, lines)
 
 
 class Follower:

@@ -20,7 +20,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ from capsule.placement import ANYWHERE, Placement, starting_on
 from capsule.proclimit import UNLIMITED, ProcLimit
 from capsule.procstat import has_ended, signal_name, tracer_of
 from capsule.supervise import FORWARDED, Outcome, Supervisor, describe, shell_status
-from capsule.trace import GUARD, Strace, strace_argv, strace_env
+from capsule.tracer import GUARD, Strace, strace_argv, strace_env
 
 JOB_STOPS = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
@@ -58,6 +58,7 @@ class TracedRun(Supervisor):
     `trace_pipe`: (read, write) ends of `open_trace_pipe`; the pipeline's tracer reads it.
     `detach_on_exit`: let go of what the command left behind as soon as it has ended itself.
     `placement`: which CPUs all this runs on. `proc_limit`: what the command is put under.
+    `keep_fds`: descriptors of ours to keep open; the command does not get them.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class TracedRun(Supervisor):
         detach_on_exit: bool = False,
         placement: Placement = ANYWHERE,
         proc_limit: ProcLimit = UNLIMITED,
+        keep_fds: Collection[int] = (),
     ) -> None:
         super().__init__(pipeline, signals)
+        self.keep_fds = keep_fds
         self.placement = placement
         self.proc_limit = proc_limit
         self.strace = strace
@@ -148,7 +151,7 @@ class TracedRun(Supervisor):
     def _release_descriptors(self, gate: int) -> None:
         """Let go of what the target was given, so that its pipes end when it closes them."""
         keep = {gate, self._exec_errors, self.signals, self._trace_read, self._trace_write}
-        close_fds(keep | self.pipeline.own_fds())
+        close_fds(keep | self.pipeline.own_fds() | set(self.keep_fds))
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
         os.dup2(null, 1)

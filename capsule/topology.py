@@ -51,7 +51,7 @@ class Plan:
 
 
 def _tracer(shell: wire.Shell, plan: Plan) -> None:
-    from capsule.trace import Tracer
+    from capsule.tracer import Tracer
 
     raw = None
     if plan.keep_raw:

@@ -66,7 +66,7 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
     if args.log_fd is not None:
         if args.rotate_size:
             raise UsageError("--rotate-size: a log on a descriptor (--log-fd) cannot rotate")
-        _check_fd(args.log_fd)
+        check_fd("--log-fd", args.log_fd)
     return {
         "log_fd": args.log_fd,
         "rotate_bytes": _size(args.rotate_size) if args.rotate_size else 0,
@@ -77,17 +77,17 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _check_fd(fd: int) -> None:
+def check_fd(option: str, fd: int) -> None:
+    """Raise UsageError unless `fd` can be written to; what is traced does not inherit it."""
     try:
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
-        # What is traced must not inherit the log.
         os.set_inheritable(fd, False)
     except OSError as error:
         raise UsageError(
-            f"--log-fd {fd}: {error.strerror}; open it as in `capsule trace --log-fd 9 … 9>>FILE`"
+            f"{option} {fd}: {error.strerror}; open it as in `capsule trace {option} 9 … 9>>FILE`"
         ) from None
     if flags & os.O_ACCMODE == os.O_RDONLY or fd <= 2:
-        raise UsageError(f"--log-fd {fd}: not a descriptor above 2 that is open for writing")
+        raise UsageError(f"{option} {fd}: not a descriptor above 2 that is open for writing")
 
 
 def _size(text: str) -> int:

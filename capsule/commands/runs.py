@@ -94,7 +94,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def _check(entry: dict[str, Any]) -> None:
     """Let the state of a run that has ended, or was cut off, be what `capsule verify` finds."""
-    from capsule.commands.verify import verify_run
+    from capsule.verifyrun import verify_run
 
     if entry["state"] in ("complete", "incomplete"):
         try:

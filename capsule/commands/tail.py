@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import os
 import shutil
 import sys
@@ -16,7 +15,7 @@ from capsule.commands._lines import Lines, wants_colour
 from capsule.commands._live import Depths, LiveView
 from capsule.commands._runoptions import add_run_options, chosen_run
 from capsule.errors import UsageError
-from capsule.records import Follower, backwards, forwards, load, seq_of, type_of
+from capsule.records import Follower, Wanted, backwards, forwards, load, seq_of, type_of
 
 POLL_S = 0.05
 DEFAULT_COUNT = 10
@@ -75,24 +74,6 @@ def _count(args: argparse.Namespace) -> int | None:
     if not args.count.isdecimal():
         raise UsageError(f"-n {args.count}: give a number of records, or all")
     return int(args.count)
-
-
-class Wanted:
-    """Which records pass: every one, or the Actions whose kind fits one of the patterns."""
-
-    def __init__(self, patterns: list[str]) -> None:
-        # `net` means all of net.*, as a subscription's prefix does.
-        self._patterns = [p if "." in p or "*" in p else f"{p}.*" for p in patterns]
-
-    def __call__(self, line: bytes) -> bool:
-        if not self._patterns:
-            return True
-        kind = load(line).get("kind") if type_of(line) == "action" else None
-        return isinstance(kind, str) and any(fnmatch.fnmatchcase(kind, p) for p in self._patterns)
-
-    def only(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The lines that pass."""
-        return filter(self, lines)
 
 
 class Printer:

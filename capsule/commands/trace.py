@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from capsule.commands import _finish, _logoptions, _publish
+from capsule.commands import _finish, _logoptions, _publish, _status
 from capsule.errors import CapsuleError, TraceFailed, UsageError
 from capsule.filtered import NO_NEW_PRIVS_BEFORE, FilteredRun, check_filter
 from capsule.gate import Command, find_user
@@ -24,7 +24,7 @@ from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
 from capsule.target import TracedRun
 from capsule.topology import Plan
-from capsule.trace import (
+from capsule.tracer import (
     filtered_argv,
     find_strace,
     looks_like_text,
@@ -89,6 +89,12 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no summary at the end")
     parser.add_argument("--summary", metavar="FILE", help="write the summary to FILE as JSON")
+    parser.add_argument(
+        "--status-fd",
+        metavar="N",
+        type=int,
+        help="tell how the run goes on this descriptor, as JSON lines, and nothing on stderr",
+    )
     parser.add_argument(
         "--hash-exe", action="store_true", help="record the BLAKE3 of every program that is run"
     )
@@ -159,6 +165,9 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     try:
+        if args.status_fd is not None:
+            _logoptions.check_fd("--status-fd", args.status_fd)
+            _status.redirect(args.status_fd)
         if bool(words) == bool(args.pid):
             raise UsageError("give either a command or -p PID; see capsule trace --help")
         return _trace(args, [os.fsencode(word) for word in words])
@@ -258,6 +267,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         hash_exe=args.hash_exe,
         **told(args),
     )
+    _status.tell({"run": run_id, "log": os.path.abspath(plan.log_path)})
     traced_run = partial(FilteredRun, syscalls=args.syscalls) if filtered else TracedRun
     try:
         outcome = traced_run(
@@ -269,6 +279,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
             pids=args.pid,
             detach_on_exit=args.detach_on_exit,
             proc_limit=proc_limit,
+            keep_fds=() if args.status_fd is None else (args.status_fd,),
             placement=on_one_cpu(os.sched_getaffinity(0)) if args.pin == "auto" else ANYWHERE,
         ).run()
     finally:
@@ -290,6 +301,7 @@ def finish(args: argparse.Namespace, outcome: Outcome, log_path: Path) -> None:
         _finish.print_summary(facts)
     if args.summary:
         _finish.write_summary(facts, args.summary)
+    _status.tell({"summary": facts})
 
 
 def resolve(argv: list[bytes]) -> Command:

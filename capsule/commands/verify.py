@@ -21,6 +21,7 @@ from capsule.errors import CapsuleError, UsageError
 from capsule.records import open_log
 from capsule.segments import ManyVerifier, verify_file
 from capsule.verify import Pins, Report, Unreadable, Verdict, Verifier
+from capsule.verifyrun import verify_run as verify_run  # noqa: PLC0414
 
 CHUNK = 1 << 18
 _HEX64 = re.compile(r"[0-9a-fA-F]{64}")
@@ -137,14 +138,6 @@ def _verify_stdin(verifier: Verifier) -> Report:
         if not verifier.feed(chunk):
             break
     return verifier.finish()
-
-
-def verify_run(path: Path) -> Report:
-    """The verdict on the run whose first log is `path`, without pins. CapsuleError: unreadable."""
-    try:
-        return _verify_files(ManyVerifier(Pins()), path, 1)
-    except Unreadable as error:
-        raise CapsuleError(str(error)) from None
 
 
 def _verify_files(verifier: ManyVerifier, path: Path, jobs: int) -> Report:

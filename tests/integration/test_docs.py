@@ -149,12 +149,13 @@ def run(steps: list[Step], directory: Path, environment: dict[str, str]) -> list
 
 @pytest.fixture
 def environment(tmp_path: Path, log_dir: Path) -> dict[str, str]:
-    """A user's: `capsule` is on PATH, and nothing else of an environment of Python's is."""
+    """A user's: `capsule` and `python`, but nothing else of Capsule's environment, are on PATH."""
     tools = tmp_path / "bin"
     tools.mkdir()
-    command = tools / "capsule"
-    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m capsule "$@"\n')
-    command.chmod(0o755)
+    for name, words in (("capsule", "-m capsule "), ("python", "")):
+        command = tools / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        command.chmod(0o755)
     usual = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
     return {
         "PATH": f"{tools}:{usual}",

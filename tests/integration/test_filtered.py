@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from capsule.trace import SYSCALL_SETS
+from capsule.tracer import SYSCALL_SETS
 from tests.conftest import RunCapsule
 from tests.logs import actions, end, read_log
 

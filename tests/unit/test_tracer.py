@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsule.trace import GateFilter, Strace, Tracer, resolve_command, strace_argv
+from capsule.tracer import GateFilter, Strace, Tracer, resolve_command, strace_argv
 
 GATE = (
     b'7 1.0 read(9<pipe:[1]>, ".", 1) = 1\n'
