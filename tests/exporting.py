@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from hypothesis import strategies as st
 
-from capsule.commands.verify import verify_run
 from capsule.export.formats import FORMATS
 from capsule.export.options import Options
 from capsule.export.runs import Run
 from capsule.log import Logger
 from capsule.syscalls import KINDS
+from capsule.verifyrun import verify_run
 
 RUN = "20260101T000000000Z-0123456789ab"
 T0 = 1_767_225_600_000_000_000

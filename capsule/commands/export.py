@@ -13,12 +13,12 @@ from pathlib import Path
 from capsule import logdir
 from capsule.commands._lines import harmless
 from capsule.commands._runoptions import add_run_options, chosen_runs
-from capsule.commands.verify import verify_run
 from capsule.errors import CapsuleError, UsageError
 from capsule.export.formats import FORMATS, Format, require
 from capsule.export.options import Options
 from capsule.export.runs import Run
 from capsule.export.tables import TABLES
+from capsule.verifyrun import verify_run
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

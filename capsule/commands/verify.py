@@ -21,7 +21,6 @@ from capsule.errors import CapsuleError, UsageError
 from capsule.records import open_log
 from capsule.segments import ManyVerifier, verify_file
 from capsule.verify import Pins, Report, Unreadable, Verdict, Verifier
-from capsule.verifyrun import verify_run as verify_run  # noqa: PLC0414
 
 CHUNK = 1 << 18
 _HEX64 = re.compile(r"[0-9a-fA-F]{64}")
