@@ -22,6 +22,7 @@ if checked:
 modules = [
     "_actions",
     "_aggregate",
+    "_argcounts",
     "_chain",
     "_enrich",
     "_facts",

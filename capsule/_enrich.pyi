@@ -29,6 +29,7 @@ class FactLoop:
         kinds: Sequence[str],
         by_class: Mapping[tuple[str, str], str],
         slow: Mapping[str, int],
+        watched: Mapping[str, int],
     ) -> None: ...
     def process_fact(self, proc: int, pid: int, exe: bytes | None, uid: int) -> None:
         """Write who `proc` is from here on; `uid` -1 and `exe` None are not known."""
@@ -53,5 +54,7 @@ class FactLoop:
         """Return what has been written since the last batch."""
     def calls(self) -> list[list[str | int]]:
         """Return `[name, count, first line]` of every call made."""
+    def arguments(self) -> list[list[str | int]]:
+        """Return `[name, text, count, first line]` of each value of a watched argument."""
     def drain(self) -> None:
         """Run the events of tasks that have just been identified."""

@@ -12,6 +12,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memset
 
+from capsule._argcounts cimport ArgumentCounts
 from capsule._facts cimport Call, Target, Task
 from capsule._locate cimport TargetFinder
 from capsule._rows cimport (
@@ -59,6 +60,7 @@ cdef class FactLoop(TargetFinder):
     cdef list names
     cdef int mmap_id
     cdef uint64_t wx_count, wx_line
+    cdef ArgumentCounts seen_arguments
 
     def __cinit__(self):
         self.mark = NO_TIME
@@ -68,7 +70,7 @@ cdef class FactLoop(TargetFinder):
         PyMem_Free(self.plan)
         PyMem_Free(self.counted)
 
-    def __init__(self, rules, table, kinds, by_class, slow):
+    def __init__(self, rules, table, kinds, by_class, slow, watched):
         cdef int i
         super().__init__(rules)
         self.tasks, self.ready = {}, deque()
@@ -87,6 +89,7 @@ cdef class FactLoop(TargetFinder):
             raise MemoryError
         memset(self.counted, 0, 2 * self.plans * sizeof(uint64_t))
         self.plan[0].kind = self.plan[0].kind_pipe = self.plan[0].kind_socket = number["sys.unknown"]
+        self.plan[0].watched = -1
         for i, row in enumerate(table, 1):
             self.plan[i].kind = number[row.kind]
             self.plan[i].kind_pipe = number[by_class.get((row.kind, "pipe"), row.kind)]
@@ -96,6 +99,8 @@ cdef class FactLoop(TargetFinder):
             self.plan[i].amount = AMOUNTS[row.bytes]
             self.plan[i].amount_arg = row.bytes_arg
             self.plan[i].slow = slow.get(row.name, 0)
+            self.plan[i].watched = watched.get(row.name, -1)
+        self.seen_arguments = ArgumentCounts(self.names, watched)
 
     def forget_tasks(self):
         """Drop the remembered task: the tasks have changed."""
@@ -114,19 +119,27 @@ cdef class FactLoop(TargetFinder):
             found.append(["mmap PROT_WRITE|PROT_EXEC", self.wx_count, self.wx_line])
         return found
 
-    cdef inline void _count_call(self, const EventRow *e, const char *heap, const Span *spans) noexcept:
+    def arguments(self):
+        """Return `[name, text, count, first line]` of each value of an argument that is watched."""
+        return self.seen_arguments.found()
+
+    cdef inline int _count_call(self, const EventRow *e, const char *heap, const Span *spans) except -1:
         cdef uint64_t *counted = self.counted + 2 * e.name_id
-        cdef const Span *prot
+        cdef const Span *arg
         counted[0] += 1
         if e.line < counted[1] or counted[0] == 1:
             counted[1] = e.line
         if e.name_id == self.mmap_id and e.span_count > 2:
-            prot = spans + e.span_first + 2
+            arg = spans + e.span_first + 2
             # strace writes the bits in this order: [PROT_READ|]PROT_WRITE|PROT_EXEC
-            if prot.len >= 20 and memmem(heap + prot.off, prot.len, WX, 20) != NULL:
+            if arg.len >= 20 and memmem(heap + arg.off, arg.len, WX, 20) != NULL:
                 if self.wx_count == 0 or e.line < self.wx_line:
                     self.wx_line = e.line
                 self.wx_count += 1
+        elif self.plan[e.name_id].watched >= 0 and e.span_count > <uint32_t>self.plan[e.name_id].watched:
+            arg = spans + e.span_first + self.plan[e.name_id].watched
+            self.seen_arguments.add(e.name_id, heap + arg.off, arg.len, e.line)
+        return 0
 
     # -- the loop --------------------------------------------------------------------------
 

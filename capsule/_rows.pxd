@@ -54,6 +54,7 @@ cdef struct Plan:
     uint8_t amount
     int8_t amount_arg
     uint8_t slow
+    int8_t watched
 
 cdef struct Header:
     uint32_t magic

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from capsule import syscalls
+from capsule import arguments, syscalls
 
 Key = tuple[str, str]
 
 KINDS = {
     "call": "the system call",
-    "memory": "memory that is writable and executable",
+    "argument": "the argument of a call",
+    "memory": "executable memory",
     "socket": "the socket",
     "connect": "the connection to",
     "bind": "the local address",
@@ -69,12 +70,13 @@ class Fact:
 
 @dataclass(slots=True)
 class Behaviour:
-    """One run. `calls_known`: the log says which system calls were made."""
+    """One run. `calls_known`: the log says which system calls were made; or with what arguments."""
 
     run: str
     argv: list[str]
     facts: dict[Key, Fact] = field(default_factory=dict)
     calls_known: bool = False
+    arguments_known: bool = False
 
 
 class Reader:
@@ -87,14 +89,28 @@ class Reader:
         self._found.calls_known = calls is not None
         self._first: dict[Key, int] = {}
         self._wanted: dict[str, list[Key]] = {}  # kind of Action → calls still without evidence
+        self._found.arguments_known = "arguments" in end
         for name, count, line in calls or ():
             row = syscalls.BY_NAME.get(name)
-            key = ("memory" if row is None else "call", name)
-            kind = "mem.map" if row is None else row.kind
-            self._found.facts[key] = Fact(count, None, None)
-            self._first[key] = line
-            for one in {kind} | _RELATED.get(kind, set()):
-                self._wanted.setdefault(one, []).append(key)
+            self._counted("memory" if row is None else "call", name, row, count, line)
+        for name, text, count, line in end.get("arguments", ()):
+            what = arguments.what(name, text)
+            self._counted("argument", what, syscalls.BY_NAME.get(name), count, line)
+
+    def _counted(
+        self, fact: str, what: str, row: syscalls.Row | None, count: int, line: int
+    ) -> None:
+        key = (fact, what)
+        known = self._found.facts.get(key)
+        if known is not None:  # the same value, by another name or call
+            known.count += count
+            self._first[key] = min(line, self._first[key])
+            return
+        self._found.facts[key] = Fact(count, None, None)
+        self._first[key] = line
+        kind = "mem.map" if row is None else row.kind
+        for one in {kind} | _RELATED.get(kind, set()):
+            self._wanted.setdefault(one, []).append(key)
 
     def read(self, records: Iterable[Mapping[str, Any]]) -> Behaviour:
         """Return what they say."""
@@ -126,8 +142,9 @@ class Reader:
         worked = sum((record.get("errors") or {}).values()) < record.get("count", 0)
         if not worked:
             return
-        if kind == "mem.protect" and "PROT_WRITE|PROT_EXEC" in target:
-            self._add("memory", "mprotect PROT_WRITE|PROT_EXEC", record)
+        if kind == "mem.protect" and "PROT_EXEC" in target:
+            way = "PROT_WRITE|PROT_EXEC" if "PROT_WRITE" in target else "PROT_EXEC"
+            self._add("memory", f"mprotect {way}", record)
         rights = _BY_KIND.get(kind, ())
         if kind in ("file.open", "file.create"):
             rights = (*rights, *_BY_ACCESS.get(record.get("access", ""), ()))

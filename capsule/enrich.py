@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from capsule import syscalls
 from capsule._enrich import FactLoop
+from capsule.arguments import SHOWN
 from capsule.callrules import CallRules
 from capsule.lineage import Holding, Lineage
 from capsule.procfs import ProcessFacts, ProcReader, PsutilReader
@@ -44,7 +45,12 @@ class Enricher:
         self._lineage = Lineage(holding or (FROM_FILE if proc_reader is None else LIVE))
         self._rules = CallRules(self._lineage, proc_reader, redact)
         self._loop = FactLoop(
-            self._rules, syscalls.table(), syscalls.KINDS, syscalls.BY_CLASS, self._rules.slow()
+            self._rules,
+            syscalls.table(),
+            syscalls.KINDS,
+            syscalls.BY_CLASS,
+            self._rules.slow(),
+            SHOWN,
         )
         self._rules.attach(self._loop)
         self._reader = proc_reader
@@ -88,6 +94,10 @@ class Enricher:
     def calls(self) -> list[list[str | int]]:
         """Return `[name, count, line of the first]` of each system call that was made."""
         return self._loop.calls()
+
+    def arguments(self) -> list[list[str | int]]:
+        """Return `[call, text, count, line of the first]` of each value of a watched argument."""
+        return self._loop.arguments()
 
     def alive(self) -> list[int]:
         """Return the pids of processes whose end the trace has not shown."""

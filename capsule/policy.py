@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from capsule import generalise
+from capsule import arguments, generalise
+from capsule.arguments import Comparison, conditions
 from capsule.behaviour import KINDS, PATHS, Behaviour, Fact, Key
 from capsule.errors import CapsuleError
 
@@ -63,14 +64,18 @@ class Rule:
     runs: int = 0
     evidence: tuple[tuple[str, int | None, int | None], ...] = ()  # run, seq, proc; first of each
     pattern: bool = False
+    where: tuple[Comparison, ...] | None = None  # what has to hold of the call's arguments
 
     def plain(self) -> dict[str, Any]:
         """Return the rule as one JSON object."""
         seen = [{"run": run, "seq": seq, "proc": proc} for run, seq, proc in self.evidence]
-        return {
+        found = {
             "kind": self.kind, "what": self.what, "pattern": self.pattern, "why": self.why,
             "count": self.count, "runs": self.runs, "evidence": seen,
         }  # fmt: skip
+        if self.where is not None:
+            found["where"] = [one.plain() for one in self.where]
+        return found
 
 
 @dataclass(slots=True)
@@ -80,6 +85,7 @@ class Policy:
     rules: dict[Key, Rule] = field(default_factory=dict)
     runs: list[dict[str, Any]] = field(default_factory=list)
     calls_known: bool = True
+    arguments_known: bool = True
     confidence: dict[str, Any] = field(default_factory=dict)
 
     def covering(self, key: Key) -> Rule | None:
@@ -96,8 +102,23 @@ class Policy:
         return {
             key: fact
             for key, fact in behaviour.facts.items()
-            if self.covering(key) is None and (self.calls_known or key[0] != "call")
+            if self.covering(key) is None and self.speaks_of(key[0])
         }
+
+    def speaks_of(self, kind: str) -> bool:
+        """Say whether the runs it is from could show facts of this kind."""
+        if kind == "argument":
+            return self.arguments_known
+        return kind != "call" or self.calls_known
+
+    def conditions(self) -> dict[str, list[tuple[Comparison, ...]]]:
+        """Return call → alternatives, each a list of comparisons that all have to hold.
+
+        Rules of kind `call` say whether a call may be made at all; with what is not in here, its
+        arguments do not matter. See `conditions.UNINSPECTABLE` for calls that no filter sees into.
+        """
+        rules = [(rule.kind, rule.what, rule.where) for rule in self.rules.values()]
+        return conditions.of(rules, self.arguments_known)
 
     def beyond(self) -> list[Rule]:
         """Return the rules that grant more than was seen."""
@@ -109,7 +130,8 @@ class Policy:
         rules = sorted(self.rules.values(), key=lambda rule: (order[rule.kind], rule.what))
         return {
             "format": FORMAT, "version": VERSION, "runs": self.runs,
-            "calls_known": self.calls_known, "confidence": self.confidence,
+            "calls_known": self.calls_known, "arguments_known": self.arguments_known,
+            "confidence": self.confidence,
             "rules": [rule.plain() for rule in rules],
         }  # fmt: skip
 
@@ -119,6 +141,7 @@ def draft(
 ) -> Policy:
     """Merge runs to a policy. `loaders` names the programs that running a path also runs."""
     policy = Policy(calls_known=all(one.calls_known for one in behaviours))
+    policy.arguments_known = all(one.arguments_known for one in behaviours)
     policy.runs = [{"run": one.run, "argv": one.argv} for one in behaviours]
     wild = {
         kind: generalise.patterns(
@@ -130,7 +153,7 @@ def draft(
     seen: dict[Key, list[tuple[str, Fact]]] = {}
     for one in behaviours:
         for (kind, what), fact in one.facts.items():
-            if kind == "call" and not policy.calls_known:
+            if not policy.speaks_of(kind):
                 continue
             token = next((p for p in wild.get(kind, ()) if generalise.matches(p, what)), what)
             seen.setdefault((kind, token), []).append((one.run, fact))
@@ -140,7 +163,7 @@ def draft(
         why = "differs from run to run" if pattern else "seen"
         policy.rules[kind, what] = Rule(
             kind, what, why, sum(fact.count for _, fact in facts), len(first),
-            tuple(first[run] for run in sorted(first)), pattern,
+            tuple(first[run] for run in sorted(first)), pattern, arguments.where(kind, what),
         )  # fmt: skip
     _add_unseen(policy, loaders)
     return policy
@@ -148,7 +171,8 @@ def draft(
 
 def _add_unseen(policy: Policy, loaders: Callable[[str], Iterable[str]]) -> None:
     def add(kind: str, what: str, why: str) -> None:
-        policy.rules.setdefault((kind, what), Rule(kind, what, why))
+        where = arguments.where(kind, what)
+        policy.rules.setdefault((kind, what), Rule(kind, what, why, where=where))
 
     if policy.calls_known:
         for name, why in ALWAYS.items():
@@ -157,6 +181,10 @@ def _add_unseen(policy: Policy, loaders: Callable[[str], Iterable[str]]) -> None
             made = [name for name in family if ("call", name) in policy.rules]
             for name in family if made else ():
                 add("call", name, f"does what {made[0]} does")
+    for name, watched in arguments.WATCHED.items():
+        if policy.arguments_known and ("call", name) in policy.rules:
+            for value in watched.harmless:
+                add("argument", f"{name} {value}", f"harmless where {name} is allowed")
     for kind, path in [key for key in policy.rules if key[0] == "exec"]:
         if not policy.rules[kind, path].pattern:
             for loader in loaders(path):
@@ -197,11 +225,12 @@ def judge(
 def as_policy(behaviour: Behaviour) -> Policy:
     """Return what a run did as a policy that allows just that."""
     rules = {
-        key: Rule(*key, "seen", fact.count, 1, ((behaviour.run, fact.seq, fact.proc),))
+        key: Rule(*key, "seen", fact.count, 1, ((behaviour.run, fact.seq, fact.proc),),
+                  where=arguments.where(*key))
         for key, fact in behaviour.facts.items()
-    }
+    }  # fmt: skip
     runs = [{"run": behaviour.run, "argv": behaviour.argv}]
-    return Policy(rules, runs, behaviour.calls_known)
+    return Policy(rules, runs, behaviour.calls_known, behaviour.arguments_known)
 
 
 def parse(value: Any) -> Policy:
@@ -212,6 +241,7 @@ def parse(value: Any) -> Policy:
         raise CapsuleError(f"this policy is of version {value.get('version')}, not {VERSION}")
     policy = Policy(runs=value.get("runs") or [], confidence=value.get("confidence") or {})
     policy.calls_known = value.get("calls_known") is True
+    policy.arguments_known = value.get("arguments_known") is True
     rules = value.get("rules")
     if not isinstance(rules, list):
         raise CapsuleError('this policy has no list "rules"')
@@ -220,7 +250,9 @@ def parse(value: Any) -> Policy:
             kind, what = one["kind"], one["what"]
             seen = tuple((e["run"], e["seq"], e["proc"]) for e in one.get("evidence", ()))
             rule = Rule(kind, what, one.get("why", ""), one.get("count", 0), one.get("runs", 0),
-                        seen, one.get("pattern") is True)  # fmt: skip
+                        seen, one.get("pattern") is True, _where(one))  # fmt: skip
+        except ValueError as error:
+            raise CapsuleError(f"rule {number} of this policy: {error}") from None
         except (KeyError, TypeError, AttributeError):
             raise CapsuleError(f"rule {number} of this policy has no kind and what") from None
         if kind not in KINDS or not isinstance(what, str):
@@ -229,3 +261,20 @@ def parse(value: Any) -> Policy:
             raise CapsuleError(f"rule {number} of this policy: {what!r} is no plain path")
         policy.rules[kind, what] = rule
     return policy
+
+
+def _where(rule: dict[str, Any]) -> tuple[Comparison, ...] | None:
+    """Return what a rule says of arguments. ValueError if its numbers do not say what it does."""
+    meant = arguments.where(rule["kind"], rule["what"])
+    if "where" not in rule:
+        if meant is None and rule["kind"] == "argument":
+            raise ValueError(f"{rule['what']!r} is no known argument, and no `where` has numbers")
+        return meant
+    if any(one["op"] != "==" for one in rule["where"]):
+        raise ValueError('the only `op` is "=="')
+    said = tuple(Comparison(one["index"], one["mask"], one["value"]) for one in rule["where"])
+    if any(one.value & ~one.mask or not 0 <= one.index < 6 for one in said):
+        raise ValueError(f"{rule['what']!r} can never be")
+    if meant is not None and meant != said:
+        raise ValueError(f"{rule['what']!r} is not what its `where` says")
+    return said

@@ -302,6 +302,8 @@ class Shell:
         end["stages"][self.seat.name] = stage.counters()
         if hasattr(stage, "calls"):
             end["calls"] = stage.calls()
+        if hasattr(stage, "arguments"):
+            end["arguments"] = stage.arguments()
         if hasattr(stage, "summary"):
             end["summary"] = stage.summary()
         self.send_end(end)

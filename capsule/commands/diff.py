@@ -47,13 +47,12 @@ def run(args: argparse.Namespace) -> int:
 
 def compare(before: Policy, after: Policy) -> tuple[list[Rule], list[Rule]]:
     """Return the rules of `after` that `before` does not cover, and the other way round."""
-    calls = before.calls_known and after.calls_known
 
     def missing(of: Policy, to: Policy) -> list[Rule]:
         return [
             rule
             for key, rule in sorted(of.rules.items())
-            if (calls or key[0] != "call") and to.covering(key) is None
+            if before.speaks_of(key[0]) and after.speaks_of(key[0]) and to.covering(key) is None
         ]
 
     new = missing(after, before)
