@@ -83,9 +83,21 @@ def native(words: Sequence[str]) -> Timed:
 def bare(words: Sequence[str], options: Sequence[str] = ()) -> Timed:
     """`words` under strace alone, with what `capsule trace options` gives it, into a file."""
     with scratch() as where:
-        command = [*strace_of(tuple(options)), "-o", str(where / "trace")]
+        env = our_env()
+        command = [*strace_of(tuple(options)), "-o", str(where / "trace"), *_restored(env)]
         command += watched(words, where / "t")
-        return timed(command, strace_env(our_env()), where / "t")
+        return timed(command, strace_env(env), where / "t")
+
+
+def _restored(env: dict[str, str]) -> list[str]:
+    """Options that give the target what strace itself runs without: its locale costs it calls."""
+    ours = strace_env(env)
+    changed = [name for name in ours if ours[name] != env.get(name)]
+    return [word for name in changed for word in ("-E", _assignment(name, env))]
+
+
+def _assignment(name: str, env: dict[str, str]) -> str:
+    return f"{name}={env[name]}" if name in env else name
 
 
 @cache
