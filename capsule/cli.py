@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": "capsule.commands.doctor",
     "config": "capsule.commands.config",
     "completion": "capsule.commands.completion",
+    "help": "capsule.commands.help",
 }
 """Command → the module that declares (`add`) and does (`run`) it, in the order of the help."""
 
@@ -74,8 +75,8 @@ def _declare(
     parser = ArgumentParser(
         prog="capsule",
         description="Show what a Linux program really does, and prove it.",
-        epilog="capsule COMMAND --help tells more. Logs are in /tmp/capsule-<uid>/ unless "
-        "--log-dir or CAPSULE_LOG_DIR says otherwise.",
+        epilog="capsule help lists topics, capsule COMMAND --help tells more. Logs are in "
+        "/tmp/capsule-<uid>/ unless --log-dir or CAPSULE_LOG_DIR says otherwise.",
     )
     parser.add_argument("--version", action="version", version=f"capsule {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,6 +1,6 @@
 """The documents cannot lie: what they show at a `$` prompt is run, and its output compared.
 
-In README.md and docs/*.md a block
+In README.md, docs/*.md and the topics of `capsule help` a block
 
     ```console
     $ capsule --version
@@ -25,7 +25,11 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-DOCUMENTS = [REPO / "README.md", *sorted((REPO / "docs").glob("*.md"))]
+DOCUMENTS = [
+    REPO / "README.md",
+    *sorted((REPO / "docs").glob("*.md")),
+    *sorted((REPO / "capsule" / "help" / "topics").glob("*.md")),
+]
 FENCE = re.compile(r"^ *(```+)(.*)$")
 SHOW_STATUS = "echo $?"
 MARK = "--- end of command:"
@@ -170,7 +174,7 @@ def environment(tmp_path: Path, log_dir: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_what_a_document_shows_is_what_happens(
     document: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -186,7 +190,7 @@ def test_what_a_document_shows_is_what_happens(
     assert not wrong, "\n\n".join([document.name, *wrong])
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_every_command_is_run_or_says_why_not(document: Path) -> None:
     for block in blocks(document.read_text(encoding="utf-8")):
         prompts = any(line.startswith(("$ ", "# ")) for line in block.lines)
