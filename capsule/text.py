@@ -59,6 +59,20 @@ def escape_arg(text: str) -> str:
     return escape(os.fsencode(text))
 
 
+def harmless(text: str) -> str:
+    """`text` with control, bidi and other invisible characters written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable()
+        else f"\\x{ord(char):02x}"
+        if ord(char) < 0x100
+        else f"\\u{{{ord(char):x}}}"
+        for char in text
+    )
+
+
 def jsonable(value: object) -> object:
     """`value` as JSON can hold it: text that is not UTF-8 and bytes escaped, integers beyond
     64 bits as decimal text, whatever else as its `str`."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from capsule.text import harmless as harmless
+
 TARGET_WIDTH = 44
 TREE_WIDTH = 24
 _STYLES = {
@@ -18,20 +20,6 @@ _KIND_STYLES = {
     "file": "cyan", "dir": "cyan",
 }  # fmt: skip
 """By what stands before the dot of a kind; the others are blue."""
-
-
-def harmless(text: str) -> str:
-    """`text` with control, bidi and other invisible characters written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(
-        char
-        if char.isprintable()
-        else f"\\x{ord(char):02x}"
-        if ord(char) < 0x100
-        else f"\\u{{{ord(char):x}}}"
-        for char in text
-    )
 
 
 def wants_colour(stream: TextIO) -> bool:

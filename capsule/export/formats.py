@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from capsule.errors import CapsuleError
-from capsule.export import csvfile, ecs, jsonl, ocsf, parquet, stracetext
+from capsule.export import csvfile, dot, ecs, jsonl, ocsf, parquet, perfetto, stracetext
 from capsule.export.options import Options
 from capsule.export.runs import Run
 
@@ -36,6 +36,10 @@ FORMATS: Mapping[str, Format] = {
     "csv": Format(csvfile.write, "text/csv", "a table (--table)"),
     "parquet": Format(parquet.write, "application/vnd.apache.parquet", "a table (--table)",
                       binary=True, needs="pyarrow"),
+    "dot": Format(dot.write, "text/vnd.graphviz", "the process tree for Graphviz", streaming=False),
+    "perfetto": Format(perfetto.write, "application/x-perfetto-trace", "a timeline (ui.perfetto.dev)",
+                       many=False, binary=True,
+                       needs="perfetto.protos.perfetto.trace.perfetto_trace_pb2"),
     "strace": Format(stracetext.write, "text/plain", "strace's own text (trace --keep-raw)"),
 }  # fmt: skip
 
@@ -49,5 +53,5 @@ def require(name: str) -> None:
         importlib.import_module(needs)
     except ImportError:
         raise CapsuleError(
-            f"{name} needs {needs}; install it with: pip install 'capsule-runtime[export]'"
+            f"{name} needs {needs.partition('.')[0]}; install it with: pip install 'capsule-runtime[export]'"
         ) from None
