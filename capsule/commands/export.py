@@ -36,6 +36,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     parser.add_argument("--all", action="store_true", help="every run in the log directory")
     parser.add_argument("--table", choices=tuple(TABLES), help="of csv and parquet "
                         "(default: actions)")  # fmt: skip
+    parser.add_argument("--to", metavar="URL", help="of otlp: send it there, by OTLP/HTTP, as in "
+                        "http://127.0.0.1:4318")  # fmt: skip
+    parser.add_argument("--sign", metavar="KEY", help="of in-toto: sign with this Ed25519 key (PEM), "
+                        "in a DSSE envelope")  # fmt: skip
     parser.add_argument("--allow-tampered", action="store_true",
                         help="export logs that are TAMPERED, too")  # fmt: skip
     parser.set_defaults(run=run)
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.format} takes one run at a time")
     require(args.format)
     runs = [_open(log, args.allow_tampered) for log in logs]
-    with _output(args.output) as write:
+    with _sender(args.to) if args.to else _output(args.output) as write:
         for chunk in _chunks(form, runs, options):
             write(chunk)
     for one in runs:
@@ -69,7 +73,14 @@ def run(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> Options:
     if args.table and args.format not in ("csv", "parquet"):
         raise UsageError(f"--table is for csv and parquet, not for {args.format}")
-    return Options(table=args.table or "actions")
+    if args.to and args.format != "otlp":
+        raise UsageError(f"--to is for otlp, not for {args.format}")
+    if args.to and args.output:
+        raise UsageError("give either --to or -o")
+    if args.sign and args.format != "in-toto":
+        raise UsageError(f"--sign is for in-toto, not for {args.format}")
+    key = Path(args.sign) if args.sign else None
+    return Options(table=args.table or "actions", key=key)
 
 
 def _open(log: Path, allow_tampered: bool) -> Run:
@@ -120,6 +131,17 @@ def _output(name: str | None) -> Iterator[Callable[[bytes], object]]:
     finally:
         if not special:
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _sender(url: str) -> Iterator[Callable[[bytes], object]]:
+    """A function that sends a request."""
+    from capsule.export.otlphttp import Sender
+
+    with Sender(url, os.environ) as sender:
+        yield sender.send
+    if sender.rejected:
+        _say(f"{url} rejected {sender.rejected} of them: {sender.why or 'it does not say why'}")
 
 
 def _say(text: str) -> None:

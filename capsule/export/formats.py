@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from capsule.errors import CapsuleError
-from capsule.export import csvfile, dot, ecs, jsonl, ocsf, parquet, perfetto, stracetext
+from capsule.export import (
+    csvfile,
+    dot,
+    ecs,
+    intoto,
+    jsonl,
+    ocsf,
+    otlp,
+    parquet,
+    perfetto,
+    stracetext,
+)
 from capsule.export.options import Options
 from capsule.export.runs import Run
 
@@ -15,9 +26,9 @@ Writer = Callable[[Sequence[Run], Options], Iterator[bytes]]
 
 
 class Format(NamedTuple):
-    """`media`: its media type. `streaming`: what is held does not grow with the log, but for
-    what lives at the same time. `many`: several runs make one output. `binary`: no terminal can
-    show it. `needs`: the module of the library it is made with.
+    """`media`: its media type. `streaming`: what is held does not grow with the Actions, but at
+    most with the processes. `many`: several runs make one output. `binary`: no terminal can show
+    it. `needs`: the module of the library it is made with.
     """
 
     write: Writer
@@ -33,13 +44,20 @@ FORMATS: Mapping[str, Format] = {
     "jsonl": Format(jsonl.write, "application/jsonl", "the log's records as they are"),
     "ocsf": Format(ocsf.write, "application/jsonl", "Open Cybersecurity Schema Framework events"),
     "ecs": Format(ecs.write, "application/jsonl", "Elastic Common Schema documents"),
+    "otlp": Format(otlp.write, "application/jsonl", "OpenTelemetry spans and log records"),
+    "in-toto": Format(
+        intoto.write, "application/vnd.in-toto+json", "a runtime-trace statement", streaming=False
+    ),
     "csv": Format(csvfile.write, "text/csv", "a table (--table)"),
-    "parquet": Format(parquet.write, "application/vnd.apache.parquet", "a table (--table)",
-                      binary=True, needs="pyarrow"),
-    "dot": Format(dot.write, "text/vnd.graphviz", "the process tree for Graphviz", streaming=False),
-    "perfetto": Format(perfetto.write, "application/x-perfetto-trace", "a timeline (ui.perfetto.dev)",
-                       many=False, binary=True,
-                       needs="perfetto.protos.perfetto.trace.perfetto_trace_pb2"),
+    "parquet": Format(
+        parquet.write, "application/vnd.apache.parquet", "a table (--table)",
+        binary=True, needs="pyarrow",
+    ),
+    "dot": Format(dot.write, "text/vnd.graphviz", "the process tree for Graphviz"),
+    "perfetto": Format(
+        perfetto.write, "application/x-perfetto-trace", "a timeline for ui.perfetto.dev",
+        many=False, binary=True, needs="perfetto.protos.perfetto.trace.perfetto_trace_pb2",
+    ),
     "strace": Format(stracetext.write, "text/plain", "strace's own text (trace --keep-raw)"),
 }  # fmt: skip
 
@@ -52,6 +70,7 @@ def require(name: str) -> None:
     try:
         importlib.import_module(needs)
     except ImportError:
+        library = needs.partition(".")[0]
         raise CapsuleError(
-            f"{name} needs {needs.partition('.')[0]}; install it with: pip install 'capsule-runtime[export]'"
+            f"{name} needs {library}; install it with: pip install 'capsule-runtime[export]'"
         ) from None

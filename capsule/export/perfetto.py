@@ -1,10 +1,10 @@
 """perfetto: a timeline for ui.perfetto.dev and trace_processor (protos/perfetto/trace).
 
-Each process has a track: a slice for each program that it ran, with a flow from the fork that made
-it, and below it tracks of its Actions: a slice from the first to the last call of an Action, an instant
-where that is one moment. Actions of a process may overlap, slices of a track may not: each goes to the
-first track of that name that is free, and the UI draws tracks of one name as one. Threads have
-tracks of their own, with their lives. Counters add up bytes and living processes.
+Each process has a track: a slice for each program that it ran, with a flow from the fork that
+made it, and below it tracks of its Actions: a slice from the first to the last call of an Action,
+an instant where that is one moment. Actions of a process may overlap, slices of a track may not:
+each goes to the first track of that name that is free, and the UI draws tracks of one name as one.
+Threads have tracks of their own, with their lives. Counters add up bytes and living processes.
 
 The log is read twice, since a process has to be named before its events.
 """
@@ -216,7 +216,7 @@ class Timeline:
         self._event(track, ts_ns, types.TYPE_SLICE_BEGIN).name = f"thread {tid}"
 
     def _count(self, name: str, more: int, ts_ns: int) -> None:
-        """Add to a counter. Actions come by their ends, nearly; a counter's time never goes back."""
+        """Add to a counter. Actions come nearly by their ends; a counter's time never goes back."""
         self._counted_ns = max(self._counted_ns, ts_ns)
         number = self._tracks.get((name,))
         if number is None:

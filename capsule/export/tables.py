@@ -64,13 +64,14 @@ def process_rows(runs: Iterable[Run]) -> Iterator[Row]:
         for record in run.actions():
             proc = record.get("proc")
             if proc is not None:
-                _account(found.setdefault(proc, {"events": 0}), record)
+                account(found.setdefault(proc, {"events": 0}), record)
         for proc in sorted(found):
             facts = {"run": run.id, "proc": proc, **found[proc]}
             yield [facts.get(column) for column in PROCESSES]
 
 
-def _account(facts: dict[str, Any], record: Mapping[str, Any]) -> None:
+def account(facts: dict[str, Any], record: Mapping[str, Any]) -> None:
+    """Add an Action to what is known of its process: columns of PROCESSES; `events` is there."""
     kind = record["kind"]
     facts["events"] += record["count"]
     if "exe" in record:

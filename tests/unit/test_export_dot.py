@@ -76,7 +76,9 @@ def test_hostile_words_are_text(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.lists(texts, max_size=3), max_size=4))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
 def test_any_words(tmp_path: Path, argvs: list[list[str]]) -> None:
     found = nodes(tmp_path / "a.jsonl", family(argvs))
     assert len(found) == 1 + (len(argvs) if len(argvs) <= 3 else 1)
