@@ -34,14 +34,18 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
                         help=", ".join(FORMATS))  # fmt: skip
     parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE, whole or not at all")
     parser.add_argument("--all", action="store_true", help="every run in the log directory")
-    parser.add_argument("--table", choices=tuple(TABLES), help="of csv and parquet "
-                        "(default: actions)")  # fmt: skip
-    parser.add_argument("--to", metavar="URL", help="of otlp: send it there, by OTLP/HTTP, as in "
-                        "http://127.0.0.1:4318")  # fmt: skip
-    parser.add_argument("--sign", metavar="KEY", help="of in-toto: sign with this Ed25519 key (PEM), "
-                        "in a DSSE envelope")  # fmt: skip
-    parser.add_argument("--allow-tampered", action="store_true",
-                        help="export logs that are TAMPERED, too")  # fmt: skip
+    parser.add_argument(
+        "--table", choices=tuple(TABLES), help="of csv and parquet (default: actions)"
+    )
+    parser.add_argument(
+        "--to", metavar="URL", help="of otlp: send it there, as in http://127.0.0.1:4318"
+    )
+    parser.add_argument(
+        "--sign", metavar="KEY", help="of in-toto: sign with this Ed25519 key (PEM), as DSSE"
+    )
+    parser.add_argument(
+        "--allow-tampered", action="store_true", help="export logs that are TAMPERED, too"
+    )
     parser.set_defaults(run=run)
 
 
