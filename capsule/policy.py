@@ -143,10 +143,14 @@ def draft(
     policy = Policy(calls_known=all(one.calls_known for one in behaviours))
     policy.arguments_known = all(one.arguments_known for one in behaviours)
     policy.runs = [{"run": one.run, "argv": one.argv} for one in behaviours]
+    spread = generalise.fanout(
+        what for one in behaviours for kind, what in one.facts if kind in PATHS
+    )
     wild = {
         kind: generalise.patterns(
             [[what for what_kind, what in one.facts if what_kind == kind] for one in behaviours],
             home,
+            spread,
         )
         for kind in sorted(PATHS)
     }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capsule import generalise, policy
+from capsule import policy
 from capsule.behaviour import Behaviour, Fact, Key, Reader
 from capsule.errors import CapsuleError
 
@@ -23,26 +23,6 @@ def no_loaders(_: str) -> list[str]:
 
 def draft(*runs: Behaviour) -> policy.Policy:
     return policy.draft(runs, HOME, no_loaders)
-
-
-@pytest.mark.parametrize(
-    ("one", "two", "expected"),
-    [
-        ("/tmp/tmp.Xa1b2C3d4e", "/tmp/tmp.Qz9y8W7v6u", "/tmp/tmp.*"),
-        ("/tmp/job-17/out", "/tmp/job-4/out", "/tmp/job-*/out"),
-        ("/proc/812/stat", "/proc/99/stat", "/proc/*/stat"),
-        ("/var/lib/app/report", "/var/lib/app/secret", None),  # words, not tokens
-        ("/a1B2c3D4/x", "/z9Y8x7W6/x", None),  # would reach into every directory of the root
-        (f"{HOME}/a1B2c3D4", f"{HOME}/z9Y8x7W6", None),
-        ("/home/user1/x", "/home/user2/x", None),
-        ("/home/bob/a1B2c3D4", "/home/bob/z9Y8x7W6", None),
-        ("/srv/x/.ssh/key1", "/srv/x/.ssh/key2", None),
-        ("/tmp/a*1", "/tmp/a*2", None),  # a name with a star stands for itself alone
-    ],
-)
-def test_what_becomes_a_pattern(one: str, two: str, expected: str | None) -> None:
-    assert generalise.patterns([[one], [two]], HOME) == ([expected] if expected else [])
-    assert generalise.patterns([[one, two], [one, two]], HOME) == []  # they do not differ
 
 
 PATH = st.lists(st.text("ab*1X", min_size=1, max_size=6), min_size=1, max_size=4).map(
