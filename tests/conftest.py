@@ -97,6 +97,29 @@ def log_dir(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def environment(tmp_path: Path, log_dir: Path) -> dict[str, str]:
+    """A user's: `capsule` and `python`, but nothing else of Capsule's environment, are on PATH."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, words in (("capsule", "-m capsule "), ("python", "")):
+        command = tools / name
+        command.write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        command.chmod(0o755)
+    usual = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
+    return {
+        "PATH": f"{tools}:{usual}",
+        "HOME": str(tmp_path),
+        "LC_ALL": "C.UTF-8",
+        "TERM": "dumb",
+        "NO_COLOR": "1",
+        "PYTHONPATH": str(REPO),
+        "TMPDIR": os.environ["TMPDIR"],
+        "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"],
+        "CAPSULE_LOG_DIR": str(log_dir),
+    }
+
+
 @pytest.fixture(autouse=True)
 def no_leftovers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that leaves something behind.

@@ -18,7 +18,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,29 +148,6 @@ def run(steps: list[Step], directory: Path, environment: dict[str, str]) -> list
                 f"line {step.line}: `{step.command}` shows\n{shown}\nbut it printed\n{output}"
             )
     return wrong
-
-
-@pytest.fixture
-def environment(tmp_path: Path, log_dir: Path) -> dict[str, str]:
-    """A user's: `capsule` and `python`, but nothing else of Capsule's environment, are on PATH."""
-    tools = tmp_path / "bin"
-    tools.mkdir()
-    for name, words in (("capsule", "-m capsule "), ("python", "")):
-        command = tools / name
-        command.write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
-        command.chmod(0o755)
-    usual = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
-    return {
-        "PATH": f"{tools}:{usual}",
-        "HOME": str(tmp_path),
-        "LC_ALL": "C.UTF-8",
-        "TERM": "dumb",
-        "NO_COLOR": "1",
-        "PYTHONPATH": str(REPO),
-        "TMPDIR": os.environ["TMPDIR"],
-        "XDG_RUNTIME_DIR": os.environ["XDG_RUNTIME_DIR"],
-        "CAPSULE_LOG_DIR": str(log_dir),
-    }
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
