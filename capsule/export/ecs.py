@@ -50,22 +50,22 @@ class Mapper:
     """Maps one run's Actions. Feed it all of them, in order."""
 
     def __init__(self, run: Run) -> None:
-        start = run.start
+        origin = run.origin
         self._run = run.id
         self._lineage = Lineage()
         self._processes: dict[int, tuple[int, Document]] = {}
         host: Document = {"os": {"type": "linux", "family": "linux"}}
-        if "host" in start:
-            host["hostname"] = host["name"] = str(start["host"])
+        if "host" in origin:
+            host["hostname"] = host["name"] = str(origin["host"])
         if run.kernel:
             host["os"]["kernel"] = run.kernel
-        if "boot_id" in start:
-            host["boot"] = {"id": str(start["boot_id"])}
+        if "boot_id" in origin:
+            host["boot"] = {"id": str(origin["boot_id"])}
         self._host = orjson.Fragment(orjson.dumps(host))
         self._observer = {"type": "tracer", "vendor": "Capsule", "product": "Capsule Runtime",
                           "version": __version__}  # fmt: skip
         # An Action of a trace without stamps has no time of its own.
-        self._time = rfc3339(int(start.get("time_ns") or 0))
+        self._time = rfc3339(run.time_ns)
 
     def document(self, action: Action) -> Document:
         """Return the ECS document of one Action."""

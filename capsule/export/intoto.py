@@ -90,20 +90,25 @@ def _policy(run: Run) -> Json:
 
 
 def _monitored(run: Run) -> Json:
-    start = run.start
+    origin = run.origin
     try:
-        host = uuid.UUID(str(start.get("boot_id"))).urn
+        host = uuid.UUID(str(origin.get("boot_id"))).urn
     except ValueError:
-        host = f"dns:{start.get('host') or 'unknown'}"  # RFC 4501
-    how = "import" if "imported" in start else "trace"
-    more: Json = {
-        key: start[key] for key in ("argv", "cwd", "uid", "host", "kernel") if key in start
-    }
-    return {"hostID": host, "type": f"{MONITOR}#{how}", "event": run.id, **more,
-            "exit": run.end.get("exit")}  # fmt: skip
+        host = f"dns:{origin.get('host') or 'unknown'}"  # RFC 4501
+    how = "import" if "imported" in run.start else "trace"
+    found = {"hostID": host, "type": f"{MONITOR}#{how}", "event": run.id}
+    for name in ("argv", "cwd", "uid", "host", "kernel"):
+        if name in origin:
+            found[name] = origin[name]
+    if origin and "exit" in run.end:
+        found["exit"] = run.end["exit"]
+    return found
 
 
 def _metadata(run: Run) -> Json:
+    """When the run began and ended; of an import nobody can say."""
+    if not run.origin:
+        return {}
     stamps = {"buildStartedOn": run.start.get("time_ns"), "buildFinishedOn": run.end.get("time_ns")}
     return {name: rfc3339(ts_ns) for name, ts_ns in stamps.items() if ts_ns is not None}
 

@@ -46,8 +46,9 @@ class Lineage:
         process = self.living.get(proc)
         if process is None:
             process = self.living[proc] = Process(proc, started_ns=action.get("first_ns"))
-        facts = (action.get("pid"), action.get("exe"), action.get("uid"))
-        if facts != (process.pid, process.exe, process.uid):
+        known = (process.pid, process.exe, process.uid)
+        facts = tuple(map(action.get, ("pid", "exe", "uid"), known))
+        if facts != known:
             process.pid, process.exe, process.uid = facts
             process.age += 1
         kind = action["kind"]

@@ -62,7 +62,7 @@ class Mapper:
     """Maps one run's Actions. Feed it all of them, in order."""
 
     def __init__(self, run: Run) -> None:
-        start = run.start
+        origin = run.origin
         self._run = run.id
         self._lineage = Lineage()
         self._product = {
@@ -74,16 +74,16 @@ class Mapper:
         device: Event = {
             "type_id": 0,
             "type": "Unknown",
-            "hostname": str(start.get("host") or "unknown"),
+            "hostname": str(origin.get("host") or "unknown"),
             "os": {"name": "Linux", "type": "Linux", "type_id": 200},
         }
         if run.kernel:
             device["os"]["kernel_release"] = run.kernel
-        if "boot_id" in start:
-            device["boot_uid"] = str(start["boot_id"])
+        if "boot_id" in origin:
+            device["boot_uid"] = str(origin["boot_id"])
         self._device = orjson.Fragment(orjson.dumps(device))
         # An Action of a trace without stamps has no time of its own.
-        self._time_ms = int(start.get("time_ns") or 0) // 1_000_000
+        self._time_ms = run.time_ns // 1_000_000
 
     def event(self, action: Action) -> Event:
         """Return the OCSF event of one Action."""

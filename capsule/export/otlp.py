@@ -63,23 +63,23 @@ class Telemetry:
     """One run's spans and log records: `add` each Action, `finish`, and `drain` in between."""
 
     def __init__(self, run: Run) -> None:
-        start = run.start
+        origin = run.origin
         self._run = run.id
         self._trace = _id(16, self._run)
-        argv = start.get("argv") or []
+        argv = origin.get("argv") or []
         self._resource = {"attributes": attributes({
             "service.name": posixpath.basename(str(argv[0])) if argv else "capsule",
             "service.instance.id": self._run,
-            "host.name": str(start.get("host") or "unknown"),
+            "host.name": str(origin.get("host") or "unknown"),
             "os.type": "linux",
-            "os.description": str(start.get("kernel") or "Linux"),
+            "os.description": str(origin.get("kernel") or "Linux"),
         })}  # fmt: skip
         self._scope = {"name": "capsule", "version": __version__}
         self._records: list[Json] = []
         self._done: list[Json] = []
         self._spans: dict[int, Span] = {}
         self._orphans: dict[int, Span] = {}  # have ended, but who started them is not known yet
-        self._time_ns = int(start.get("time_ns") or 0)
+        self._time_ns = run.time_ns
 
     def add(self, action: Action) -> None:
         """Take in an Action: a log record, and what it says of its process."""

@@ -1,4 +1,4 @@
-"""parquet: one of the tables, zstd-compressed, a row group every 65,536 rows."""
+"""parquet: one of the tables, zstd-compressed, a row group every 32,768 rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from capsule.export.options import Options
 from capsule.export.runs import Run
 from capsule.export.tables import TABLES, batches
 
-GROUP_ROWS = 1 << 16
+GROUP_ROWS = 1 << 15
 
 
 def write(runs: Sequence[Run], options: Options) -> Iterator[bytes]:
@@ -37,6 +37,8 @@ def write(runs: Sequence[Run], options: Options) -> Iterator[bytes]:
                 columns[index] = [value and list(value.items()) for value in columns[index]]
             arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
+            batch.clear()  # or two groups would be held while the next one is read
+            del columns, arrays
             yield buffer.drain()
     yield buffer.drain()
 

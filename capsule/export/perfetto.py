@@ -37,8 +37,11 @@ def write(runs: Sequence[Run], options: Options) -> Iterator[bytes]:
     del options
     for run in runs:
         timeline = Timeline(run)
-        for row in process_rows([run]):
-            timeline.describe(dict(zip(PROCESSES, row, strict=True)))
+        processes = [dict(zip(PROCESSES, row, strict=True)) for row in process_rows([run])]
+        stamps = [process["started"] for process in processes if process["started"] is not None]
+        timeline.start(min(stamps, default=run.time_ns))
+        for process in processes:
+            timeline.describe(process)
         for action in run.actions():
             timeline.add(action)
             if len(timeline.trace.packet) >= BATCH_PACKETS:
@@ -52,7 +55,10 @@ def uuid(*what: object) -> int:
 
 
 class Timeline:
-    """Packets of one run: `describe` each process, `add` each Action, `drain` now and then."""
+    """Packets of one run: `start`, `describe` each process, `add` each Action.
+
+    `drain` now and then.
+    """
 
     def __init__(self, run: Run) -> None:
         from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
@@ -69,17 +75,16 @@ class Timeline:
         self._flows: set[int] = set()  # children whose fork has been seen
         self._totals: dict[str, int] = {}
         self._counted_ns = 0
-        self._start(int(run.start.get("time_ns") or 0))
 
     def drain(self) -> bytes:
         """Return what was added since the last call."""
         data: bytes = self.trace.SerializeToString()
-        self.trace.Clear()
+        self.trace = self._pb.Trace()  # Clear() would keep the memory of every packet
         return data
 
     # -- what is there ----------------------------------------------------------------------
 
-    def _start(self, time_ns: int) -> None:
+    def start(self, time_ns: int) -> None:
         """Say that our stamps are wall-clock times; what has no stamp is not shown."""
         packet = self.trace.packet.add(trusted_packet_sequence_id=SEQUENCE, timestamp=time_ns)
         packet.sequence_flags = self._pb.TracePacket.SEQ_INCREMENTAL_STATE_CLEARED

@@ -71,10 +71,9 @@ class Produced:
 
         None where the run was on another machine, or is a text that was imported.
         """
-        start = self._run.start
-        if "imported" in start or start.get("host") != os.uname().nodename:
+        if self._run.origin.get("host") != os.uname().nodename:
             return []
-        from_ns = int(start.get("time_ns") or 0) - SLACK_NS
+        from_ns = self._run.time_ns - SLACK_NS
         to_ns = max(self._last_ns, self._run.end.get("time_ns", 0)) + SLACK_NS
         found = []
         for path in sorted(self._written):

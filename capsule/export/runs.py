@@ -14,7 +14,7 @@ from typing import Any
 
 from capsule import logdir
 from capsule.errors import CapsuleError
-from capsule.records import forwards, load, open_log, seq_of
+from capsule.records import forwards, load, open_log
 from capsule.verify import Report, Unreadable, Verdict, Verifier
 
 CHUNK = 1 << 18
@@ -46,9 +46,20 @@ class Run:
         return self.report.end or {}
 
     @property
+    def origin(self) -> dict[str, Any]:
+        """What is known of the command and its machine: the start record, but of a text that was
+        imported nothing, as that record tells of the import."""
+        return {} if "imported" in self.start else self.start
+
+    @property
+    def time_ns(self) -> int:
+        """When the log was begun: the time of what has no stamp."""
+        return int(self.start.get("time_ns") or 0)
+
+    @property
     def kernel(self) -> str:
         """The release of the kernel; the start record has `Linux 6.1.0 x86_64`."""
-        words = str(self.start.get("kernel", "")).split()
+        words = str(self.origin.get("kernel", "")).split()
         return words[1] if len(words) > 1 else "".join(words)
 
     @property
@@ -72,12 +83,12 @@ class Run:
         for line in self.lines():
             try:
                 record = load(line)
-                self.seq = seq_of(line)
             except CapsuleError:
                 if not self.tampered:
                     raise
                 self.unreadable += 1
                 continue
+            self.seq = record["seq"]
             yield record
 
     def actions(self) -> Iterator[dict[str, Any]]:

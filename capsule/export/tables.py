@@ -6,7 +6,7 @@ not say is None.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from capsule.export.runs import Run
@@ -98,7 +98,7 @@ TABLES: Mapping[str, Table] = {
 }
 
 
-def batches(rows: Iterator[Row], size: int) -> Iterator[Sequence[Row]]:
+def batches(rows: Iterator[Row], size: int) -> Iterator[list[Row]]:
     """Return the rows in lists of `size`, the last one shorter."""
     batch: list[Row] = []
     for row in rows:

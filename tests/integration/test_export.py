@@ -16,12 +16,11 @@ import pyarrow.parquet
 import pytest
 
 from capsule.export.formats import FORMATS
-from tests.conftest import RunCapsule
-from tests.exporting import body, make_run
+from tests.conftest import REPO, RunCapsule
+from tests.exporting import T0, body, make_run
 from tests.logs import actions
 
 BINARY = [name for name, form in FORMATS.items() if form.binary]
-ONE_AN_ACTION = ["ocsf", "ecs"]
 
 
 def latest(log_dir: Path) -> Path:
@@ -215,6 +214,44 @@ def test_words_that_do_not_fit(capsule: RunCapsule, words: list[str], said: str)
     done = capsule("export", *words)
     assert done.returncode == 2
     assert said in done.stderr.decode()
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two logs, of which the second has 45,000 Actions more."""
+    directory = tmp_path_factory.mktemp("logs")
+    found = []
+    for size in (35_000, 80_000):
+        acts = (body("file.read", target=f"/{n % 999}", first_ns=T0 + n, last_ns=T0 + n + 9)
+                for n in range(size))  # fmt: skip
+        found.append(make_run(directory / f"{size}.jsonl", acts).path)
+    return found
+
+
+@pytest.mark.parametrize(
+    "form", [n for n, one in FORMATS.items() if one.streaming and n != "strace"]
+)
+def test_memory_does_not_grow_with_the_actions(logs: list[Path], form: str) -> None:
+    peaks = []
+    for log in logs:
+        command = [sys.executable, "-m", "capsule", "export", "-f", form, log]
+        exporting = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(exporting.pid, 0)
+        exporting.returncode = status
+        assert status == 0
+        peaks.append(usage.ru_maxrss)
+    # 45,000 records and what is made of them would be 30 MB at the least
+    assert peaks[1] - peaks[0] < 16_000, f"{peaks} KiB"
+
+
+def test_the_document_has_every_format() -> None:
+    text = (REPO / "docs" / "export.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    named = {row[0].strip("| `"): (row[1].strip("`"), row[2]) for row in rows}
+    assert named == {
+        name: (form.media, "bounded" if form.streaming else "grows")
+        for name, form in FORMATS.items()
+    }
 
 
 def test_what_is_read_again_is_verified_again(tmp_path: Path) -> None:

@@ -177,3 +177,15 @@ def test_keys_that_do_not_serve(tmp_path: Path) -> None:
     ):
         with pytest.raises(CapsuleError, match=said):
             exported("in-toto", run, key=path)
+
+
+def test_an_import_says_nothing_of_the_machine_it_was_made_on(
+    capsule: RunCapsule, tmp_path: Path
+) -> None:
+    (tmp_path / "s").write_bytes(b'10 1767225600.000001 execve("/bin/x", ["x"], 0x1) = 0\n')
+    capsule("import", "-q", tmp_path / "s")
+    here = os.uname().nodename
+    for form in ("ocsf", "ecs", "otlp", "in-toto"):
+        text = capsule("export", "-f", form).stdout.decode()
+        assert f'"{here}"' not in text
+        assert "__main__" not in text  # of the words of the import
