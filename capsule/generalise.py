@@ -182,17 +182,16 @@ def _merge_words(one: str, two: str) -> str | None:
 def _widened(one: str, two: str, before: int, after: int) -> tuple[int, int]:
     """Give back letters at a token's ends that two random names share by chance.
 
-    Up to the next character that is no letter or digit, if that is two away at most; else until
-    the token is as long as mkstemp(3) makes it.
+    Up to the next character that is no letter or digit, or the name's end, if that is two away at
+    most; else until the token is as long as mkstemp(3) makes it. What begins a name stays.
     """
-
-    def reach(text: str) -> int:
-        away = len(re.split(r"[^A-Za-z0-9]", text)[0])
-        return away if away <= 2 else 0
-
-    before -= reach(one[:before][::-1])
-    after -= reach(one[len(one) - after :])
-    while len(one) - before - after < MKSTEMP and before and one[before - 1].isalnum():
+    start = _WORD.split(one[:before])
+    if len(start) > 1 and len(start[-1]) <= 2:
+        before -= len(start[-1])
+    end = _WORD.split(one[len(one) - after :])[0]
+    if len(end) <= 2:
+        after -= len(end)
+    while len(one) - before - after < MKSTEMP and before > 1 and one[before - 1].isalnum():
         before -= 1
     return before, after
 

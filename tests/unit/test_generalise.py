@@ -22,6 +22,7 @@ HASH = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"
         ("/tmp/tmp.Xa1b2C3d4e", "/tmp/tmp.Xz9y8W7v6e", "/tmp/tmp.*"),  # two shared by chance
         ("/tmp/ccAbCd12.s", "/tmp/ccAzXy34.s", "/tmp/cc*.s"),  # gcc; one shared by chance
         ("/tmp/tmpa1b2c3d4", "/tmp/tmpqwertyui", "/tmp/tmp*"),  # Python's, one without a digit
+        ("/w/.git/ta1B2c3", "/w/.git/tz9Y8x7", "/w/.git/t*"),  # git init
         ("/tmp/job-17/out", "/tmp/job-4/out", "/tmp/job-*/out"),
         ("/w/__pycache__/x.cpython-311.pyc.139872", "/w/__pycache__/x.cpython-311.pyc.1401",
          "/w/__pycache__/x.cpython-311.pyc.*"),
@@ -82,6 +83,7 @@ LETTERS = string.ascii_letters + string.digits
 @pytest.mark.parametrize(
     ("shape", "letters", "length"),
     [
+        ("/w/.git/t{}", LETTERS, 6),
         ("/tmp/tmp.{}", LETTERS, 10),  # mktemp(1)
         ("/tmp/cc{}.s", LETTERS, 6),  # gcc
         ("/tmp/tmp{}", string.ascii_lowercase + string.digits + "_", 8),  # tempfile
