@@ -34,6 +34,12 @@ typedef long ptrace_call(int request, pid_t pid, void *addr, void *data);
 static int exitkill;
 static struct pollfd pipe_end;
 
+/* strace forks a child to try PTRACE_SEIZE on. Without privileges that fails on an undumpable
+ * one (ptrace(2)), and strace would fall back to PTRACE_ATTACH, under which no tracee can be
+ * stopped (SIGSTOP, Ctrl-Z): so its children are born dumpable. */
+static void dumpable(void) { prctl(PR_SET_DUMPABLE, 1, 0, 0, 0); }
+static void undumpable(void) { prctl(PR_SET_DUMPABLE, 0, 0, 0, 0); }
+
 static void *wait_for_the_readers_death(void *unused) {
     (void)unused;
     pipe_end.events = 0; /* POLLERR is always reported: no read end is open (poll(2)) */
@@ -44,7 +50,8 @@ static void *wait_for_the_readers_death(void *unused) {
 
 __attribute__((constructor)) static void guard(void) {
     const char *wish = getenv("CAPSULE_GUARD");
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    undumpable();
+    pthread_atfork(dumpable, undumpable, NULL);
     if (wish == NULL)
         return;
     exitkill = wish[0] == 'k';

@@ -125,6 +125,19 @@ def test_a_program_of_the_same_user_can_look_into_none_of_ours(unprivileged: Unp
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_strace_can_stop_what_an_ordinary_user_traces(unprivileged: Unprivileged) -> None:
+    """strace must be able to try PTRACE_SEIZE on a child: undumpable, it fell back to ATTACH."""
+    script = (
+        'sh -c "kill -STOP \\$\\$" & p=$!; '
+        'until grep -q "^State:.[Tt] " /proc/$p/status; do :; done; kill -CONT $p; wait $p'
+    )
+    done = unprivileged("trace", "-q", "--", "sh", "-c", script)
+    assert (done.returncode, done.stderr) == (0, b"")
+    stops = [a.get("code") for a in actions(unprivileged.log_dir, "proc.signal")
+             if a["target"] == "SIGSTOP"]  # fmt: skip
+    assert stops == ["SI_USER", "stopped"]
+
+
 @pytest.mark.root
 def test_with_log_user_not_even_a_signal_reaches_us(capsule: RunCapsule, log_dir: Path) -> None:
     if python_of_others() is None:
