@@ -50,7 +50,7 @@ def read_run(name: str, directory: Path) -> Run:
         raise CapsuleError(f"cannot read {path}: {error.strerror}") from None
     doubts = {}
     if report.verdict is Verdict.TAMPERED and report.bad is not None:
-        doubts["tampered"] = f"is TAMPERED at record {report.bad.seq}: it {report.bad.reason}"
+        doubts["tampered"] = f"is TAMPERED: {report.bad.reason}"
     end: dict[str, Any] = {}
     for line in backwards(path):
         with contextlib.suppress(CapsuleError):

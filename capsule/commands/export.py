@@ -18,7 +18,11 @@ from capsule.export.formats import FORMATS, Format, require
 from capsule.export.options import Options
 from capsule.export.runs import Run
 from capsule.export.tables import TABLES
+from capsule.raw import raw_path
 from capsule.verifyrun import verify_run
+
+FORGED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+"""What a writer raises at a record that says what no Action of ours can."""
 
 
 def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -63,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         raise CapsuleError(f"there are no runs in {where}; make one with capsule trace")
     if len(logs) > 1 and not form.many:
         raise UsageError(f"{args.format} takes one run at a time")
+    if args.output and os.path.realpath(args.output) in _kept(logs):
+        raise UsageError(f"-o {args.output}: that is the log itself; name another file")
     require(args.format)
     runs = [_open(log, args.allow_tampered) for log in logs]
     with _sender(args.to) if args.to else _output(args.output) as write:
@@ -87,6 +93,12 @@ def _options(args: argparse.Namespace) -> Options:
     return Options(table=args.table or "actions", key=key)
 
 
+def _kept(logs: Sequence[Path]) -> set[str]:
+    """The files of these runs, which no export may replace."""
+    files = {os.path.realpath(file) for log in logs for file in logdir.parts(log)}
+    return files | {os.path.realpath(raw_path(log)) for log in logs}
+
+
 def _open(log: Path, allow_tampered: bool) -> Run:
     """Verify a run. CapsuleError where it is TAMPERED, unless that is allowed."""
     found = Run(log, verify_run(log))
@@ -104,10 +116,10 @@ def _open(log: Path, allow_tampered: bool) -> Run:
 
 
 def _chunks(form: Format, runs: Sequence[Run], options: Options) -> Iterator[bytes]:
-    """The output. A signed record may still say what no Action can; that is an error, not a bug."""
+    """The output. A signed record may still say what no Action can: an error of its own."""
     try:
         yield from form.write(runs, options)
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+    except FORGED as error:
         last = next((one for one in reversed(runs) if one.seq >= 0), runs[0])
         raise CapsuleError(harmless(
             f"{last.id}: a record up to {last.seq} says what no Action can (docs/actions.md): "

@@ -190,6 +190,17 @@ def test_a_file_is_written_whole_or_not_at_all(
     assert list(tmp_path.glob("*.part")) == []
 
 
+@pytest.mark.parametrize("form", ["jsonl", "strace"])
+def test_a_log_is_not_written_over(capsule: RunCapsule, log_dir: Path, form: str) -> None:
+    capsule("trace", "-q", "--keep-raw", "--", "true")
+    before = {path: path.read_bytes() for path in log_dir.iterdir()}
+    for path in before:
+        done = capsule("export", "-f", form, "-o", path)
+        assert done.returncode == 2
+        assert b"that is the log itself" in done.stderr
+    assert {path: path.read_bytes() for path in log_dir.iterdir()} == before
+
+
 def test_a_file_that_cannot_be_written(capsule: RunCapsule, tmp_path: Path) -> None:
     capsule("trace", "-q", "--", "true")
     done = capsule("export", "-f", "csv", "-o", tmp_path / "none" / "x")
