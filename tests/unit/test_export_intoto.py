@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +29,7 @@ from securesystemslib.signer import SSlibKey
 
 from capsule.errors import CapsuleError
 from capsule.export.runs import Run
-from capsule.verify import Verdict
-from tests.conftest import RunCapsule
-from tests.exporting import HOSTILE, RUN, T0, bodies, body, every_kind, exported, make_run
+from tests.exporting import HOSTILE, RUN, bodies, body, every_kind, exported, make_run
 
 Json = dict[str, Any]
 
@@ -93,47 +89,6 @@ def test_who_was_talked_to(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_subjects_are_what_the_run_left(capsule: RunCapsule, tmp_path: Path) -> None:
-    name = os.fsdecode(b"caf\xe9 '\n")
-    script = (
-        'echo made >"$0"; echo x >gone; rm gone; echo y >from; mv from to; ln -s /etc/passwd link;'
-        "echo z >later; mkfifo pipe; cat /etc/hostname >/dev/null"
-    )
-    done = capsule("trace", "-q", "--", "sh", "-c", script, name, cwd=tmp_path)
-    assert done.returncode == 0
-    os.utime(tmp_path / "later", ns=(1, 1))  # an old time can be set, but not unseen
-    (tmp_path / "later").write_text("other")
-    os.utime(tmp_path / "later", ns=(T0, T0))
-    later = (tmp_path / "later").stat()
-    line = capsule("export", "-f", "in-toto").stdout
-    check(line)
-    found = {one["name"]: one for one in orjson.loads(line)["subject"]}
-    here = str(tmp_path)
-    wanted = {f"{here}/caf\\xe9 '\n": b"made\n", f"{here}/to": b"y\n"}
-    for path, data in wanted.items():
-        assert found[path]["digest"]["sha256"] == hashlib.sha256(data).hexdigest()
-    assert found[f"{here}/caf\\xe9 '\n"]["uri"].endswith("/caf%E9%20%27%0A")
-    unwanted = {f"{here}/gone", f"{here}/from", f"{here}/pipe", "/etc/passwd", "/dev/null"}
-    assert not unwanted & found.keys()
-    assert later.st_mtime_ns == T0
-
-
-def test_a_file_that_has_changed_since_is_no_subject(capsule: RunCapsule, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    capsule("trace", "-q", "--", "cp", "/etc/hostname", out)
-    assert str(out) in str(orjson.loads(capsule("export", "-f", "in-toto").stdout)["subject"])
-    log = (tmp_path / "log" / "latest").resolve()
-    run = Run(log, make_run(tmp_path / "b.jsonl", []).report)
-    assert run.report.verdict is Verdict.INTACT
-    # what was written on another machine, or long ago, is not what is here
-    where = os.uname().nodename
-    for facts in ({"host": "elsewhere"}, {"host": where, "imported": "x"}, {"host": where}):
-        path = tmp_path / "c.jsonl"
-        path.unlink(missing_ok=True)
-        found = statement_of(make_run(path, [body("file.write", target=str(out))], **facts))
-        assert [one["name"] for one in found["subject"]] == ["c.jsonl"]
-
-
 def key_file(path: Path, key: Any, password: bytes | None = None) -> Path:
     how = BestAvailableEncryption(password) if password else NoEncryption()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how))
@@ -157,14 +112,6 @@ def test_an_envelope_that_others_verify(tmp_path: Path) -> None:
         Envelope.from_dict(envelope).verify([theirs], 1)
 
 
-def test_openssl_makes_the_key(capsule: RunCapsule, tmp_path: Path) -> None:
-    pem = tmp_path / "key.pem"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", pem], check=True)
-    capsule("trace", "-q", "--", "true")
-    done = capsule("export", "-f", "in-toto", "--sign", pem)
-    assert orjson.loads(done.stdout)["payloadType"] == "application/vnd.in-toto+json"
-
-
 def test_keys_that_do_not_serve(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a.jsonl", [])
     (tmp_path / "text").write_text("no key")
@@ -177,15 +124,3 @@ def test_keys_that_do_not_serve(tmp_path: Path) -> None:
     ):
         with pytest.raises(CapsuleError, match=said):
             exported("in-toto", run, key=path)
-
-
-def test_an_import_says_nothing_of_the_machine_it_was_made_on(
-    capsule: RunCapsule, tmp_path: Path
-) -> None:
-    (tmp_path / "s").write_bytes(b'10 1767225600.000001 execve("/bin/x", ["x"], 0x1) = 0\n')
-    capsule("import", "-q", tmp_path / "s")
-    here = os.uname().nodename
-    for form in ("ocsf", "ecs", "otlp", "in-toto"):
-        text = capsule("export", "-f", form).stdout.decode()
-        assert f'"{here}"' not in text
-        assert "__main__" not in text  # of the words of the import
