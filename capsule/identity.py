@@ -104,7 +104,8 @@ class Identity:
         life = self.lineage.hold(pid, line, self.loop.mark, batch, ended)
         if self.lineage.expected:
             self._try_expected(life)
-        self._plan_expiry()
+        if len(life.batches) == 1 or self.lineage.held_events >= self.lineage.holding.events:
+            self._plan_expiry()  # another event of a life that is held changes nothing else
 
     def _try_expected(self, life: Life) -> None:
         """See whether a held pid is a child whose clone returned a pid of another namespace."""

@@ -174,16 +174,19 @@ class Lineage:
 
     def hold(self, pid: int, line: int, now_ns: int, batch: bytes, ended: bool) -> Life:
         """Keep one event of an unannounced pid; return the life it belongs to."""
-        lives = self.lives.setdefault(pid, deque())
+        lives = self.lives.get(pid)
+        if lives is None:
+            lives = self.lives[pid] = deque()
         if not lives or lives[-1].ended:
             self.last_life += 1
             lives.append(Life(self.last_life, pid, line, now_ns + self.holding.wait_ns))
             self.waiting[self.last_life] = lives[-1]
             self.counts["held"] += 1
-        lives[-1].batches.append(batch)
-        lives[-1].ended = ended
+        life = lives[-1]
+        life.batches.append(batch)
+        life.ended = ended
         self.held_events += 1
-        return lives[-1]
+        return life
 
     def release(self, pid: int) -> Life | None:
         """Return the oldest life held for `pid`, which is now explained."""

@@ -258,9 +258,8 @@ class Shell:
         next_tick_ns = None
         idle = False
         while True:
-            try:
-                frame = inlet.recv(zmq.NOBLOCK)
-            except zmq.Again:
+            # To ask costs less than an exception for each batch that is waited for.
+            if not inlet.get(zmq.EVENTS) & zmq.POLLIN:
                 if not idle:
                     idle = True
                     next_tick_ns = tick()
@@ -272,6 +271,7 @@ class Shell:
                         return {"stages": {}}
                     next_tick_ns = tick()
                 continue
+            frame = inlet.recv(zmq.NOBLOCK)
             if frame[:1] == b"E":
                 end: dict[str, Any] = orjson.loads(frame[1:])
                 return end
@@ -290,11 +290,13 @@ class Shell:
         def take(batch: memoryview) -> None:
             self.send(stage.feed(batch))
 
+        ticking = stage if live and isinstance(stage, Ticking) else None
+
         def tick() -> int | None:
-            if not live or not isinstance(stage, Ticking):
+            if ticking is None:
                 return None
-            self.send(stage.tick(time.time_ns() - LAG_NS))
-            due_ns = stage.next_tick_ns()
+            self.send(ticking.tick(time.time_ns() - LAG_NS))
+            due_ns = ticking.next_tick_ns()
             return None if due_ns is None else due_ns + LAG_NS
 
         end = self._incoming(take, lambda mark: self._send(b"M", mark), tick)
