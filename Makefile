@@ -30,7 +30,7 @@ fuzz:
 	sh tests/fuzz/run $(SECONDS)
 
 callgrind:
-	sh .ci/setup test
+	sh .ci/setup lint
 	$(python) -m benchmarks.parse callgrind
 	$(python) -m benchmarks.instructions
 

@@ -1,6 +1,7 @@
 """The table of goals, as Markdown on stdout, from interleaved runs made now.
 
     python -m benchmarks.table [--size full|short|tiny] [--pairs N] [--only WORD]
+    python -m benchmarks.table --only overhead --workload storm:400 --workload pip
 
 Ratios are medians over pairs of runs right after one another; every goal says what is
 compared. Progress goes to stderr. It always exits with 0: what a machine under load measures
@@ -16,8 +17,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks import runs
 from benchmarks.programs import REPO, SIZES, WORKLOADS
@@ -54,17 +56,26 @@ class Bench:
 
     size: str
     pairs: int
+    chosen: dict[str, int]
+    """Workloads and their numbers; where it is empty, all of them at `size`."""
+
+    def workloads(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """What each does, and how it is run."""
+        if not self.chosen:
+            for workload in WORKLOADS.values():
+                yield workload.titled(self.size), workload.argv(self.size)
+        for name, number in self.chosen.items():
+            yield WORKLOADS[name].title.format(number), WORKLOADS[name].make_argv(number)
 
 
 def overhead(
     bench: Bench, options: tuple[str, ...] = (), against: str = "capsule / strace"
 ) -> Iterator[Row]:
-    for name, workload in WORKLOADS.items():
-        words = workload.argv(bench.size)
-        _say(f"overhead of {name} {' '.join(options)}")
+    for title, words in bench.workloads():
+        _say(f"overhead of {title} {' '.join(options)}")
         found = runs.pairs(
-            lambda words=words: runs.bare(words, options),  # type: ignore[misc]
-            lambda words=words: runs.traced(words, options),  # type: ignore[misc]
+            partial(runs.bare, words, options),
+            partial(runs.traced, words, options),
             bench.pairs,
         )
         ratio = runs.median_ratio(found, lambda run: run.target_s)
@@ -72,7 +83,7 @@ def overhead(
         native_s = runs.native(words).target_s
         lowest = min(pair.second.target_s / pair.first.target_s for pair in found)
         highest = max(pair.second.target_s / pair.first.target_s for pair in found)
-        made = row(f"{workload.titled(bench.size)}: {against}", ratio, 1.05, "")
+        made = row(f"{title}: {against}", ratio, 1.05, "")
         more = f" ({lowest:.2f} to {highest:.2f}; strace {bare_s:.2f} s, native {native_s:.2f} s)"
         yield Row(made.what, made.goal, made.figure + more, made.met)
 
@@ -164,12 +175,29 @@ def _cpu_model() -> str:
         return next((line.split(":")[1].strip() for line in file if "model name" in line), "CPU")
 
 
+def _workload(text: str) -> tuple[str, int]:
+    """`NAME` or `NAME:N` as the workload and its number, which is by default the full size's."""
+    name, _, number = text.partition(":")
+    if name not in WORKLOADS:
+        raise argparse.ArgumentTypeError(f"no workload {name!r}; use one of {', '.join(WORKLOADS)}")
+    return name, int(number or WORKLOADS[name].sizes[0])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure the goals and print them as a table.")
     parser.add_argument("--size", choices=SIZES, default="short")
     parser.add_argument("--pairs", type=int, default=5, help="runs of each side (default: 5)")
     parser.add_argument("--only", choices=GROUPS, action="append", help="repeatable")
+    parser.add_argument(
+        "--workload",
+        metavar="NAME[:N]",
+        type=_workload,
+        action="append",
+        default=[],
+        help=f"compare wall times with these alone, repeatable: {', '.join(WORKLOADS)}",
+    )
     args = parser.parse_args()
+    bench = Bench(args.size, args.pairs, dict(args.workload))
     commit = subprocess.run(
         ["git", "-C", str(REPO), "describe", "--always", "--dirty"],
         capture_output=True, text=True, check=False,
@@ -183,7 +211,7 @@ def main() -> int:
     )
     print("\n| | goal | measured | |\n|---|---|---|---|", flush=True)
     for name in args.only or GROUPS:
-        for made in GROUPS[name](Bench(args.size, args.pairs)):
+        for made in GROUPS[name](bench):
             verdict = "" if made.met is None else "met" if made.met else "**missed**"
             print(f"| {made.what} | {made.goal} | {made.figure} | {verdict} |", flush=True)
     print(f"\nLoad average at the end: {os.getloadavg()[0]:.1f}")
