@@ -31,7 +31,7 @@ from capsule.gate import Command, fork_gate, read_errno
 from capsule.job import Job
 from capsule.killtree import children, find_tree, kill_tree
 from capsule.pipeline import Pipeline, close_fds
-from capsule.placement import ANYWHERE, Placement, starting_on
+from capsule.placement import ANYWHERE, Placement, move, starting_on
 from capsule.proclimit import UNLIMITED, ProcLimit
 from capsule.procstat import has_ended, signal_name, tracer_of
 from capsule.supervise import FORWARDED, Outcome, Supervisor, describe, shell_status
@@ -100,8 +100,9 @@ class TracedRun(Supervisor):
 
     def run(self) -> Outcome:
         set_child_subreaper()
-        with starting_on(self.placement.stages):
-            self.start()
+        self.start()
+        for stage in self.pipeline.stages:  # not sooner: they start on all CPUs at once
+            move(stage.pid, self.placement.stages)
         try:
             with starting_on(self.placement.target):
                 self._launch()

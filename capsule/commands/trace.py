@@ -18,7 +18,7 @@ from capsule.filtered import NO_NEW_PRIVS_BEFORE, FilteredRun, check_filter
 from capsule.gate import Command, find_user
 from capsule.logdir import log_dir, new_run_id, open_log_dir
 from capsule.pipeline import Pipeline
-from capsule.placement import ANYWHERE, on_one_cpu
+from capsule.placement import ANYWHERE, Placement, on_one_cpu, stages_on_one_cpu
 from capsule.proclimit import UNLIMITED, ProcLimit, limit_processes
 from capsule.start import start_record
 from capsule.supervise import Outcome, block_signals
@@ -76,10 +76,10 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     parser.add_argument(
         "--pin",
-        choices=("auto", "off"),
-        default="off",
-        help="auto: run strace and COMMAND on one CPU, mostly twice as fast; COMMAND sees that "
-        "it has only one (default: off)",
+        choices=("stages", "auto", "off"),
+        default="stages",
+        help="stages: Capsule's own processes share one CPU; auto: strace and COMMAND share one "
+        "too, mostly twice as fast, but COMMAND sees that it has only one (default: stages)",
     )
     parser.add_argument(
         "--max-procs",
@@ -208,6 +208,13 @@ def too_little(error: OSError | MemoryError) -> str:
     return f"{error.strerror or error}{where}{limits.get(error.errno or 0, '')}"
 
 
+def _placement(pin: str) -> Placement:
+    available = os.sched_getaffinity(0)
+    if pin == "auto":
+        return on_one_cpu(available)
+    return stages_on_one_cpu(available, os.getpid()) if pin == "stages" else ANYWHERE
+
+
 def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     _occupy_standard_fds()
     strace = find_strace()
@@ -216,8 +223,8 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         raise UsageError("--syscalls goes with none of -p, --detach-on-exit and --log-user")
     if args.max_procs and (args.pid or filtered):
         raise UsageError("--max-procs goes with neither -p nor --syscalls")
-    if args.pin != "off" and args.pid:
-        raise UsageError("--pin goes with a command, not with -p")
+    if args.pin == "auto" and args.pid:
+        raise UsageError("--pin auto goes with a command, not with -p")
     if args.user is not None and args.pid:
         raise UsageError("--log-user goes with a command, not with -p")
     user = None if args.user is None else find_user(args.user)
@@ -280,7 +287,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
             detach_on_exit=args.detach_on_exit,
             proc_limit=proc_limit,
             keep_fds=() if args.status_fd is None else (args.status_fd,),
-            placement=on_one_cpu(os.sched_getaffinity(0)) if args.pin == "auto" else ANYWHERE,
+            placement=_placement(args.pin),
         ).run()
     finally:
         proc_limit.close()
