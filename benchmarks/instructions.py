@@ -4,7 +4,7 @@
     python -m benchmarks.instructions --store    stores what it finds in instructions.json
 
 Counts do not depend on the machine's load. They do depend on Python's release, so that each
-has its own; where none is stored the check fails and says so.
+has its own; where none is stored nothing is compared, and the check says so.
 
 callgrind dumps its counts whenever getppid(2) is called (--dump-before), which the child does
 around what is to be counted. So one run under valgrind is enough for all stages.
@@ -127,8 +127,8 @@ def main() -> int:
         STORED.write_text(json.dumps({**every, key(): found}, indent=2) + "\n")
         return 0
     if stored is None:
-        print(f"no counts are stored for {key()}; store some with --store", file=sys.stderr)
-        return 1
+        print(f"nothing to compare: no counts are stored for {key()} (--store does)")
+        return 0
     wrong = regressions(found, stored)
     for line in wrong:
         print(line, file=sys.stderr)

@@ -259,7 +259,7 @@ class Shell:
         idle = False
         while True:
             # To ask costs less than an exception for each batch that is waited for.
-            if not inlet.get(zmq.EVENTS) & zmq.POLLIN:
+            if not int(inlet.get(zmq.EVENTS)) & zmq.POLLIN:
                 if not idle:
                     idle = True
                     next_tick_ns = tick()
