@@ -20,6 +20,7 @@ COMMANDS = {
     "import": "capsule.commands.import_",
     "parse": "capsule.commands.parse",
     "tail": "capsule.commands.tail",
+    "watch": "capsule.commands.watch",
     "runs": "capsule.commands.runs",
     "rm": "capsule.commands.rm",
     "show": "capsule.commands.show",

@@ -1,0 +1,1 @@
+"""`capsule watch`: a run on a terminal, live. See docs/watch.md."""
