@@ -78,7 +78,7 @@ def _watch_command(command: list[str], directory: os.PathLike[str]) -> int:
         target.close()
     if target.summary is not None:
         _finish.print_summary(target.summary)
-    elif app.source is None and app.terminal is not None:
+    elif app.session.source is None and app.terminal is not None:
         for line in app.terminal.emulator.text():
             print(line, file=sys.stderr)
     return status

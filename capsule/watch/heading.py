@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from capsule.commands._lines import exit_text, harmless
 from capsule.verify import Report, Verdict
 from capsule.watch.model import Run
-from capsule.watch.rows import Line, fit
+from capsule.watch.rows import Line, cut, fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,6 @@ class Moment:
     state: str
     per_s: tuple[float, float] | None = None
     latency_s: tuple[float, float] | None = None
-    behind: bool = False
-    """Whether what is in the file has not all been read yet."""
     report: Report | None = None
     refused: str = ""
 
@@ -57,7 +55,7 @@ def _first(run: Run, now: Moment, width: int) -> Line:
     run_id = harmless(str((run.start or {}).get("run", "")))
     right = f" {run_id}" if width >= 100 else ""
     left = fit(f" {command(run)}", max(0, width - cell_len(state) - cell_len(right)))
-    return [(state, style), (left, "bold"), (right, "dim")]
+    return cut([(state, style), (left, "bold"), (right, "dim")], width)
 
 
 def _second(run: Run, now: Moment, width: int) -> Line:
@@ -75,7 +73,7 @@ def _second(run: Run, now: Moment, width: int) -> Line:
         newest, worst = now.latency_s
         parts.append((f"  {newest * 1000:.0f}/{worst * 1000:.0f} ms", "dim"))
     parts.append((f"  failed {number(run.failures)}", "red" if run.failures else "dim"))
-    return _cut(parts, width)
+    return cut(parts, width)
 
 
 def _third(run: Run, now: Moment, width: int) -> Line:
@@ -92,7 +90,7 @@ def _third(run: Run, now: Moment, width: int) -> Line:
     head = harmless(run.head)[: max(8, width - used - 7)] if run.head else ""
     if head:
         parts.append((f"  head {head}", "dim"))
-    return _cut(parts, width)
+    return cut(parts, width)
 
 
 def _integrity(now: Moment) -> tuple[str, str]:
@@ -110,13 +108,3 @@ def _integrity(now: Moment) -> tuple[str, str]:
     if now.state != "live":
         return f" INCOMPLETE, {signed}", "bold yellow"
     return f" intact so far, {signed}", "green"
-
-
-def _cut(parts: Line, width: int) -> Line:
-    kept: Line = []
-    for text, style in parts:
-        room = width - sum(cell_len(done) for done, _ in kept)
-        if room <= 0:
-            break
-        kept.append((text if cell_len(text) <= room else fit(text, room), style))
-    return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LEAVE = ("f2", "ctrl+right_square_bracket")
+LEAVE = "f2,ctrl+right_square_bracket"
 """The keys that leave the target's terminal; no program gets them."""
 
 _CURSOR = {"up": "A", "down": "B", "right": "C", "left": "D", "home": "H", "end": "F"}

@@ -18,7 +18,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from capsule.watch.emulator import APPLICATION_CURSOR, BRACKETED_PASTE, Emulator
-from capsule.watch.keys import LEAVE, key_bytes
+from capsule.watch.keys import key_bytes
 from capsule.watch.rows import Line
 
 
@@ -134,10 +134,7 @@ class ListPane(ScrollView, can_focus=True):
 
 
 class TerminalPane(Widget, can_focus=True):
-    """The target's terminal. While it has the focus it gets every key but those that leave it."""
-
-    class Left(Message):
-        """A key that leaves the pane was pressed."""
+    """The target's terminal. While it has the focus it gets every key but keys.LEAVE."""
 
     def __init__(self, emulator: Emulator, write: Callable[[bytes], None], *, id: str) -> None:
         super().__init__(id=id)
@@ -149,9 +146,6 @@ class TerminalPane(Widget, can_focus=True):
         """Pass the key on."""
         event.stop()
         event.prevent_default()
-        if event.key in LEAVE:
-            self.post_message(self.Left())
-            return
         if event.key in ("shift+pageup", "shift+pagedown"):
             step = max(1, self.size.height - 1)
             step = step if event.key == "shift+pageup" else -step

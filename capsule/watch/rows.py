@@ -92,13 +92,16 @@ def record_line(record: Mapping[str, Any], width: int, *, of_all: bool) -> Line:
     line.append((fit(kind, kind_width) + " ", style))
     room -= kind_width + 1
     tail = _tail(record)
-    tail_width = sum(cell_len(text) for text, _ in tail)
-    if tail_width > room // 2:
-        tail, tail_width = _cut(tail, room // 2)
+    if _width(tail) > room // 2:
+        tail = cut(tail, room // 2)
     target = record.get("target")
     text = harmless(str(target)) if target is not None else _said(record)
-    line.append((fit_path(text, max(0, room - tail_width)), ""))
-    return [*line, *tail]
+    line.append((fit_path(text, max(0, room - _width(tail))), ""))
+    return cut([*line, *tail], width)
+
+
+def _width(line: Line) -> int:
+    return sum(cell_len(text) for text, _ in line)
 
 
 def _tail(record: Mapping[str, Any]) -> Line:
@@ -119,17 +122,17 @@ def _tail(record: Mapping[str, Any]) -> Line:
     return parts
 
 
-def _cut(parts: Line, width: int) -> tuple[Line, int]:
+def cut(line: Line, width: int) -> Line:
+    """The line's first `width` columns."""
     kept: Line = []
-    used = 0
-    for text, style in parts:
-        room = width - used
-        if room <= 1:
+    room = width
+    for text, style in line:
+        if room <= 0:
             break
         shown = text if cell_len(text) <= room else fit(text, room)
         kept.append((shown, style))
-        used += cell_len(shown)
-    return kept, used
+        room -= cell_len(shown)
+    return kept
 
 
 def _said(record: Mapping[str, Any]) -> str:

@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from collections.abc import Mapping, Sequence
@@ -39,12 +38,14 @@ class Target:
         self.summary: dict[str, Any] | None = None
         """What the trace says at its end; None before, and when it said nothing."""
         self.fd, terminal = pty.openpty()
-        self._summary_fd, self._summary_path = tempfile.mkstemp(prefix="capsule-watch-")
+        # No file that would stay behind if we were killed.
+        self._summary_fd = os.memfd_create("capsule-watch-summary")
         try:
             self.resize(*size)
             os.set_blocking(self.fd, False)
+            summary = f"/proc/{os.getpid()}/fd/{self._summary_fd}"
             command = [sys.executable, "-m", "capsule", "trace", "-q", "--log-dir", str(log_dir),
-                       "--summary", self._summary_path, "--", *words]  # fmt: skip
+                       "--summary", summary, "--", *words]  # fmt: skip
             self.process = subprocess.Popen(
                 command,
                 stdin=terminal,
@@ -98,8 +99,9 @@ class Target:
         if code is None:
             return None
         if self.summary is None:
-            with suppress(OSError, orjson.JSONDecodeError):
-                self.summary = orjson.loads(Path(self._summary_path).read_bytes() or b"null")
+            size = os.fstat(self._summary_fd).st_size
+            if size:
+                self.summary = orjson.loads(os.pread(self._summary_fd, size, 0))
         return code if code >= 0 else 128 - code
 
     def end(self) -> int:
@@ -158,8 +160,6 @@ class Target:
     def _drop(self) -> None:
         os.close(self.fd)
         os.close(self._summary_fd)
-        with suppress(OSError):
-            os.unlink(self._summary_path)
 
 
 def _take_terminal() -> None:
