@@ -1,19 +1,20 @@
-"""`capsule profile RUN…`: draft a policy from what runs did."""
+"""`capsule profile RUN…`: draft a policy from what runs did, and say it in others' words."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from capsule import logdir, policy, policysource
 from capsule.commands._lines import harmless
 from capsule.commands._runoptions import add_run_options
-from capsule.errors import CapsuleError
+from capsule.dialects import DIALECTS, native
+from capsule.dialects.rendering import RUNTIMES, Asked, name_of
+from capsule.errors import CapsuleError, UsageError
 
 DOUBTS = {
     "tampered": "use logs that are TAMPERED",
@@ -30,10 +31,22 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="draft an allow-list from runs",
         description="Merge runs of one program to a policy that allows what they did: system "
         "calls, files, programs, connections. Each rule says where it was seen. What is granted "
-        "beyond that is printed.",
+        "beyond that is printed. --format says a policy in the words of another tool, and how the "
+        "two differ.",
     )
-    add_run_options(parser, "some")
+    add_run_options(parser, "any")
+    parser.add_argument("--policy", metavar="FILE", help="take this policy, and draft none")
     parser.add_argument("-o", "--output", metavar="FILE", help="write the policy to FILE")
+    words = "whose words to say it in (default: native, Capsule's own)"
+    parser.add_argument("--format", choices=tuple(DIALECTS), default="native", help=words)
+    words = "of the profile, where it has one (default: the program's)"
+    parser.add_argument("--name", help=words)
+    words = "oci, kubernetes: what starts the container (default: any of these)"
+    parser.add_argument("--runtime", choices=RUNTIMES, action="append", help=words)
+    words = "oci, kubernetes: the container has no_new_privs set"
+    parser.add_argument("--no-new-privs", action="store_true", help=words)
+    words = "print the JSON schema of native policies, and nothing else"
+    parser.add_argument("--schema", action="store_true", help=words)
     parser.add_argument("-q", "--quiet", action="store_true", help="print nothing but the policy")
     for doubt, words in DOUBTS.items():
         parser.add_argument(f"--allow-{doubt}", action="store_true", help=words)
@@ -42,6 +55,34 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 def run(args: argparse.Namespace) -> int:
     """Write the policy; say on stderr how sure it is and what it grants beyond what was seen."""
+    if args.schema:
+        sys.stdout.write(native.schema())
+        return 0
+    if bool(args.logs) == (args.policy is not None):
+        raise UsageError("name the runs to draft a policy from, or a policy with --policy")
+    home = os.path.expanduser("~")
+    found = policysource.read_policy(args.policy) if args.policy else _draft(args, home)
+    name = args.name or name_of(found)
+    if not re.fullmatch("[a-z0-9]([a-z0-9-]{,61}[a-z0-9])?", name):
+        raise UsageError(f"--name {name!r}: use small letters, digits, and - between them")
+    runtimes = tuple(dict.fromkeys(args.runtime or RUNTIMES))
+    rendered = DIALECTS[args.format](found, Asked(name, home, runtimes, args.no_new_privs))
+    if args.output:
+        try:
+            Path(args.output).write_text(rendered.text, "utf-8")
+        except OSError as error:
+            raise CapsuleError(f"cannot write {args.output}: {error.strerror}") from None
+    else:
+        sys.stdout.write(rendered.text)
+    if not args.quiet:
+        for line in [] if args.policy else report(found):
+            print(f"capsule: {harmless(line)}", file=sys.stderr)
+        for note in rendered.notes:
+            print(f"capsule: {args.format}: {harmless(note)}", file=sys.stderr)
+    return 0
+
+
+def _draft(args: argparse.Namespace, home: str) -> policy.Policy:
     directory = logdir.log_dir(args.log_dir)
     behaviours = []
     for name in args.logs:
@@ -55,21 +96,9 @@ def run(args: argparse.Namespace) -> int:
     names = [one.run for one in behaviours]
     if len(set(names)) != len(names):
         raise CapsuleError("a run is named twice; each has to count once")
-    home = os.path.expanduser("~")
     drafted = policy.draft(behaviours, home, policysource.loaders)
     drafted.confidence = policy.judge(behaviours, home, policysource.loaders)
-    text = orjson.dumps(drafted.plain(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-    if args.output:
-        try:
-            Path(args.output).write_bytes(text)
-        except OSError as error:
-            raise CapsuleError(f"cannot write {args.output}: {error.strerror}") from None
-    else:
-        sys.stdout.write(text.decode())
-    if not args.quiet:
-        for line in report(drafted):
-            print(f"capsule: {harmless(line)}", file=sys.stderr)
-    return 0
+    return drafted
 
 
 def report(drafted: policy.Policy) -> list[str]:
