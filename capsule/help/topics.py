@@ -24,7 +24,7 @@ Style = Callable[[str], str]
 
 def topics() -> dict[str, str]:
     """Name → title of every topic, in order."""
-    return {name: _source(name).partition("\n")[0].removeprefix("# ") for name in ORDER}
+    return {name: topic(name).partition("\n")[0].removeprefix("# ") for name in ORDER}
 
 
 def render(name: str, *, bold: Style = str) -> str:
@@ -33,7 +33,7 @@ def render(name: str, *, bold: Style = str) -> str:
         raise KeyError(name)
     lines = []
     fenced = False
-    for line in _source(name).splitlines():
+    for line in topic(name).splitlines():
         if line.startswith("```"):
             fenced = not fenced
         elif fenced:
@@ -55,7 +55,8 @@ def plain(text: str) -> str:
     return re.sub(r"\*\*(.+?)\*\*|`(.+?)`", lambda found: found[1] or found[2], text)
 
 
-def _source(name: str) -> str:
+def topic(name: str) -> str:
+    """A topic as Markdown, without the lists that the code knows."""
     return (files("capsule.help") / "topics" / f"{name}.md").read_text(encoding="utf-8")
 
 
