@@ -31,6 +31,7 @@ modules = [
     "_linux",
     "_locate",
     "_parse",
+    "enforce._confine",
 ]
 
 # Not a module of Python's: a library that strace is given with LD_PRELOAD.
@@ -48,12 +49,12 @@ setup(
             [
                 Extension(
                     f"capsule.{name}",
-                    [f"capsule/{name}.pyx"],
+                    [f"capsule/{name.replace('.', '/')}.pyx"],
                     extra_compile_args=compile_args,
                     extra_link_args=link_args,
                 )
                 for name in modules
-                if os.path.exists(f"capsule/{name}.pyx")
+                if os.path.exists(f"capsule/{name.replace('.', '/')}.pyx")
             ],
             compiler_directives={
                 "language_level": "3",

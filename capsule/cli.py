@@ -17,6 +17,7 @@ from capsule.errors import CapsuleError, UsageError
 
 COMMANDS = {
     "trace": "capsule.commands.trace",
+    "run": "capsule.commands.run",
     "import": "capsule.commands.import_",
     "parse": "capsule.commands.parse",
     "tail": "capsule.commands.tail",

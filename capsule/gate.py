@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import pwd
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import NoReturn
 
 from capsule._linux import gate_exec
 from capsule.errors import UsageError
@@ -29,7 +30,7 @@ class Command:
     """What to run: the resolved file, argv and environment as given, all raw bytes.
 
     `script`: it may be a shell's script without `#!`. `mask`: blocked signals to start with.
-    `user`: whom to run as, None for ourselves.
+    `user`: whom to run as, None for ourselves. `enter`: what the child does at the gate.
     """
 
     path: bytes
@@ -38,6 +39,7 @@ class Command:
     script: bool
     mask: Collection[int] = ()
     user: User | None = None
+    enter: Callable[..., NoReturn] = gate_exec
 
 
 def find_user(text: str) -> User:
@@ -82,7 +84,7 @@ def fork_gate(command: Command) -> tuple[int, int, int]:
             os.close(gate_write)
             if command.user is not None:
                 become(command.user)
-            gate_exec(
+            command.enter(
                 gate_read,
                 errors_write,
                 command.path,

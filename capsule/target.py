@@ -277,7 +277,7 @@ class TracedRun(Supervisor):
                 self.fail(f"strace {describe(self._strace_status)}{said and ': '}{said}")
             return
         self._ended = True
-        self.pipeline.tell("tracer", ended={"exit": self._exit(), "gaps": self._kill_strays()})
+        self.pipeline.tell("tracer", ended=self.ended())
 
     def _await_readers_death(self) -> None:
         """When the guard ended strace, the tracer stage has died, or is about to: name that."""
@@ -297,6 +297,10 @@ class TracedRun(Supervisor):
         while self._target_status is None and time.monotonic() < deadline_s:
             self.reap()
             time.sleep(0.001)
+
+    def ended(self) -> dict[str, Any]:
+        """What the supervisor adds to the log's `end` record."""
+        return {"exit": self._exit(), "gaps": self._kill_strays()}
 
     def _exit(self) -> dict[str, Any] | None:
         """The target's exit as the log's `end` record has it."""

@@ -7,9 +7,12 @@ import errno
 import os
 import resource
 import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from capsule.commands import _finish, _logoptions, _publish, _status
@@ -56,6 +59,19 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         help="attach to this running process instead (repeatable); Ctrl-C lets go of it",
     )
     parser.add_argument(
+        "--syscalls",
+        metavar="SET",
+        default="all",
+        help="trace only these, which is faster: security, network, file, process, or a list as "
+        "strace -e trace= takes it (default: all; allow-lists need all)",
+    )
+    add_command_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_command_options(parser: argparse.ArgumentParser) -> None:
+    """The options of a command that runs another under trace, and that command."""
+    parser.add_argument(
         "--detach-on-exit",
         action="store_true",
         help="stop following what COMMAND left running once it has ended itself",
@@ -66,13 +82,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
         "--log-user",
         metavar="USER",
         help="as root: run COMMAND as USER, who can touch neither the log nor Capsule",
-    )
-    parser.add_argument(
-        "--syscalls",
-        metavar="SET",
-        default="all",
-        help="trace only these, which is faster: security, network, file, process, or a list as "
-        "strace -e trace= takes it (default: all; allow-lists need all)",
     )
     parser.add_argument(
         "--pin",
@@ -100,7 +109,6 @@ def add(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
     )
     add_log_options(parser)
     parser.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
-    parser.set_defaults(run=run)
 
 
 def _positive(text: str) -> int:
@@ -163,14 +171,27 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int:
-    words = args.words[1:] if args.words[:1] == ["--"] else args.words
-    try:
+    words = command_words(args)
+    with trace_failures():
         if args.status_fd is not None:
             _logoptions.check_fd("--status-fd", args.status_fd)
             _status.redirect(args.status_fd)
         if bool(words) == bool(args.pid):
             raise UsageError("give either a command or -p PID; see capsule trace --help")
-        return _trace(args, [os.fsencode(word) for word in words])
+        return trace(args, words)
+
+
+def command_words(args: argparse.Namespace) -> list[bytes]:
+    """The command to run, as the kernel takes it."""
+    words = args.words[1:] if args.words[:1] == ["--"] else args.words
+    return [os.fsencode(word) for word in words]
+
+
+@contextmanager
+def trace_failures() -> Iterator[None]:
+    """Whatever goes wrong in here is a failure of Capsule itself: status 125."""
+    try:
+        yield
     except CapsuleError as error:
         raise TraceFailed(str(error)) from error
     except (OSError, MemoryError) as error:
@@ -185,7 +206,7 @@ def die_of(signo: int) -> None:
     os.kill(os.getpid(), signo)
 
 
-def _occupy_standard_fds() -> None:
+def occupy_standard_fds() -> None:
     """Where one of 0, 1, 2 came closed, keep our own files off it; the target gets it closed."""
     for fd in (0, 1, 2):
         try:
@@ -215,8 +236,19 @@ def _placement(pin: str) -> Placement:
     return stages_on_one_cpu(available, os.getpid()) if pin == "stages" else ANYWHERE
 
 
-def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
-    _occupy_standard_fds()
+def trace(
+    args: argparse.Namespace,
+    argv: list[bytes],
+    *,
+    traced: Callable[..., TracedRun] = TracedRun,
+    told_before: Mapping[str, object] = MappingProxyType({}),
+    done: Callable[[Outcome, Path], None] = lambda outcome, log: None,
+) -> int:
+    """Run `argv`, or attach, as the options say, by `traced`.
+
+    `told_before` goes into the log's start record; `done` is called before the summary is given.
+    """
+    occupy_standard_fds()
     strace = find_strace()
     filtered = args.syscalls != "all"
     if filtered and (args.pid or args.detach_on_exit or args.user is not None):
@@ -233,7 +265,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         try:
             command = resolve(argv)
         except OSError as error:
-            return _cannot_run(error.errno or errno.ENOENT, argv)
+            return cannot_run(error.errno or errno.ENOENT, argv)
     _finish.try_summary(args.summary)
     directory = open_log_dir(log_dir(args.log_dir))
     run_id = new_run_id()
@@ -250,6 +282,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         "syscalls": args.syscalls,
         "strace": {"version": strace.version_text, "argv": options},
     }
+    details.update(told_before)
     if user is not None:
         details["user"] = {"name": user.name, "uid": user.uid, "gid": user.gid}
     if args.pid:
@@ -275,7 +308,7 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
         **told(args),
     )
     _status.tell({"run": run_id, "log": os.path.abspath(plan.log_path)})
-    traced_run = partial(FilteredRun, syscalls=args.syscalls) if filtered else TracedRun
+    traced_run = partial(FilteredRun, syscalls=args.syscalls) if filtered else traced
     try:
         outcome = traced_run(
             Pipeline(plan),
@@ -292,7 +325,8 @@ def _trace(args: argparse.Namespace, argv: list[bytes]) -> int:
     finally:
         proc_limit.close()
     if outcome.exec_errno is not None:
-        _cannot_run(outcome.exec_errno, argv)
+        cannot_run(outcome.exec_errno, argv)
+    done(outcome, plan.log_path)
     finish(args, outcome, plan.log_path)
     if outcome.interrupted_by is not None:
         die_of(outcome.interrupted_by)
@@ -320,7 +354,7 @@ def resolve(argv: list[bytes]) -> Command:
     return Command(path, argv, env, script=looks_like_text(path))
 
 
-def _cannot_run(code: int, argv: list[bytes]) -> int:
+def cannot_run(code: int, argv: list[bytes]) -> int:
     """Say why the command could not be run; 127 when there is none of that name, else 126."""
     name = os.fsdecode(argv[0])
     missing = code == errno.ENOENT

@@ -1,0 +1,36 @@
+"""The file system as it is now, as a Landlock plan asks for it."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterator
+
+from capsule import generalise
+from capsule.enforce.landlock import Kind
+
+
+class Disk:
+    """`landlock.Tree` of this machine. What cannot be looked at is not there."""
+
+    def kind(self, path: str) -> Kind | None:
+        try:
+            mode = os.stat(path).st_mode
+        except (OSError, ValueError):
+            return None
+        if stat.S_ISDIR(mode):
+            return "dir"
+        return "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "file"
+
+    def is_shared(self, path: str) -> bool:
+        try:
+            return bool(os.stat(path).st_mode & stat.S_ISVTX)
+        except OSError:
+            return False
+
+    def matching(self, pattern: str) -> Iterator[str]:
+        wild = "*".join(glob.escape(part) for part in pattern.split("*"))
+        for path in glob.iglob(wild, include_hidden=True):
+            if generalise.matches(pattern, path):
+                yield path
