@@ -78,7 +78,7 @@ class Confinement:
         self._wishes = wishes
         self._ruleset = -1
         self.parent = 0
-        abi = _confine.landlock_abi()
+        abi = min(_confine.landlock_abi(), landlock.NEWEST)
         seccomp = _confine.has_action(bpf.KILL_PROCESS)
         gone = missing(policy, abi, seccomp=seccomp)
         refused = [layer for layer in gone if layer not in wishes.allow_missing]
@@ -157,7 +157,7 @@ class Confinement:
             os.close(fd)
         return True
 
-    def enter(
+    def enter(  # noqa: PLR0917 - as gate_exec
         self, gate: int, errors: int, path: bytes, argv: list[bytes], envp: list[bytes],
         mask: Collection[int], script: bool,
     ) -> NoReturn:  # fmt: skip
