@@ -151,6 +151,7 @@ def run(args: argparse.Namespace) -> int:
     """Confine the command and run it, traced or not; its status."""
     words = tracing.command_words(args)
     with tracing.trace_failures():
+        tracing.tell_there(args)
         if not words:
             raise UsageError("give a command to run; see capsule run --help")
         held = policysource.read_policy(args.policy)

@@ -173,9 +173,7 @@ def told(args: argparse.Namespace) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     words = command_words(args)
     with trace_failures():
-        if args.status_fd is not None:
-            _logoptions.check_fd("--status-fd", args.status_fd)
-            _status.redirect(args.status_fd)
+        tell_there(args)
         if bool(words) == bool(args.pid):
             raise UsageError("give either a command or -p PID; see capsule trace --help")
         return trace(args, words)
@@ -185,6 +183,13 @@ def command_words(args: argparse.Namespace) -> list[bytes]:
     """The command to run, as the kernel takes it."""
     words = args.words[1:] if args.words[:1] == ["--"] else args.words
     return [os.fsencode(word) for word in words]
+
+
+def tell_there(args: argparse.Namespace) -> None:
+    """Have what Capsule says go where --status-fd says. UsageError if it is not open."""
+    if args.status_fd is not None:
+        _logoptions.check_fd("--status-fd", args.status_fd)
+        _status.redirect(args.status_fd)
 
 
 @contextmanager

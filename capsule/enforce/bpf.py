@@ -5,8 +5,8 @@ kernel runs the program for every number when it is set, and keeps those that ar
 in a bitmap (seccomp_cache_prepare in kernel/seccomp.c, since 5.11). Such a call never runs the
 program at all.
 
-Arguments are compared by their low 32 bits. All that are looked at are ints, unsigned ints, or
-flag words of which the kernel knows bits below 32 only.
+Arguments are of 64 bits, and loaded by halves; of one that is an int to the kernel the rules'
+masks leave the low half (capsule/arguments).
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from capsule.arguments import Comparison
 
 AUDIT_ARCH_X86_64 = 0xC000003E
 X32_BIT = 0x40000000
@@ -29,6 +31,7 @@ _LD, _AND = 0x20, 0x54  # BPF_LD|BPF_W|BPF_ABS, BPF_ALU|BPF_AND|BPF_K
 _JA, _JEQ, _JGE = 0x05, 0x15, 0x35
 _RET = 0x06
 _NR, _ARCH, _ARGS = 0, 4, 16  # offsets in struct seccomp_data
+_HALF = 0xFFFFFFFF
 
 
 def fail(errno: int) -> int:
@@ -37,23 +40,10 @@ def fail(errno: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """True when `args[arg] & mask == value`, of the low 32 bits."""
-
-    arg: int
-    mask: int
-    value: int
-
-    def holds(self, args: Sequence[int]) -> bool:
-        """Say whether it is true of these arguments."""
-        return args[self.arg] & self.mask == self.value
-
-
-@dataclass(frozen=True, slots=True)
 class Clause:
-    """A verdict for calls of which all `checks` are true."""
+    """A verdict for calls of which all `checks` hold."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[Comparison, ...]
     verdict: int
 
 
@@ -67,7 +57,7 @@ class Verdict:
     def of(self, args: Sequence[int]) -> int:
         """Return the verdict for these arguments."""
         for clause in self.clauses:
-            if all(check.holds(args) for check in clause.checks):
+            if all(args[one.index] & one.mask == one.value for one in clause.checks):
                 return clause.verdict
         return self.otherwise
 
@@ -150,13 +140,23 @@ def _leaf(verdict: Verdict) -> list[Instruction]:
     for clause in verdict.clauses:
         code: list[Instruction] = [_ret(clause.verdict)]
         for check in reversed(clause.checks):
-            test: list[Instruction] = [(_LD, 0, 0, _ARGS + 8 * check.arg)]
-            if check.mask != 0xFFFFFFFF:
-                test.append((_AND, 0, 0, check.mask))
-            test.append((_JEQ, 0, len(code), check.value))
-            code = [*test, *code]
+            for half in (32, 0):
+                code = [*_test(check, half, len(code)), *code]
+        if len(code) > 255:
+            raise ValueError("a rule about one call has too many comparisons")
         out += code
     return [*out, _ret(verdict.otherwise)]
+
+
+def _test(check: Comparison, half: int, otherwise: int) -> list[Instruction]:
+    """Go on if half of an argument (32: the high one) is as it has to be, else skip so many."""
+    mask, value = check.mask >> half & _HALF, check.value >> half & _HALF
+    if not mask:
+        return []
+    test: list[Instruction] = [(_LD, 0, 0, _ARGS + 8 * check.index + half // 8)]
+    if mask != _HALF:
+        test.append((_AND, 0, 0, mask))
+    return [*test, (_JEQ, 0, otherwise, value)]
 
 
 def _ret(verdict: int) -> Instruction:

@@ -6,16 +6,12 @@ import socket
 from collections.abc import Sequence
 from functools import cache
 
-from capsule import syscalls
+from capsule import arguments, syscalls
+from capsule.arguments.conditions import WRITE
 from capsule.behaviour import Key
 from capsule.enforce.bpf import AUDIT_ARCH_X86_64, X32_BIT
-from capsule.enforce.callfilter import (
-    CLONE_NEW,
-    CLONE_UNTRACED,
-    PROT_WRITE,
-    SOCK_TYPE_MASK,
-)
 
+SOCK_TYPE_MASK = 0xF
 _TYPES = {int(value): value.name for value in socket.SocketKind}
 _FAMILIES = {int(value): value.name for value in socket.AddressFamily}
 
@@ -39,13 +35,23 @@ def rule_for(arch: int, number: int, args: Sequence[int], allowed: frozenset[str
 
 def _by_arguments(name: str, args: Sequence[int]) -> Key:
     if name in ("mmap", "mprotect", "pkey_mprotect"):
-        flags = "PROT_WRITE|PROT_EXEC" if args[2] & PROT_WRITE else "PROT_EXEC"
+        flags = "PROT_WRITE|PROT_EXEC" if args[2] & WRITE else "PROT_EXEC"
         return "memory", f"{'mmap' if name == 'mmap' else 'mprotect'} {flags}"
     if name in ("socket", "socketpair"):
-        type_ = args[1] & SOCK_TYPE_MASK
-        return "socket", f"{_FAMILIES.get(args[0], args[0])} {_TYPES.get(type_, type_)}"
-    if name == "clone" and args[0] & (CLONE_NEW | CLONE_UNTRACED):
-        return "call", f"clone with flags {args[0] & (CLONE_NEW | CLONE_UNTRACED):#x}"
-    if name == "ioctl":
-        return "call", f"ioctl with request {args[1]:#x}"
-    return "call", f"{name} with these arguments"
+        family, type_ = args[0], args[1] & SOCK_TYPE_MASK
+        return "socket", f"{_FAMILIES.get(family, family)} {_TYPES.get(type_, type_)}"
+    watched = arguments.WATCHED.get(name)
+    if watched is None:
+        return "call", f"{name} with these arguments"
+    value = args[watched.index] & watched.mask
+    return "argument", arguments.what(name, _written(watched, value))
+
+
+def _written(watched: arguments.Watched, value: int) -> str:
+    """A value as strace writes it: the name of it, else the number."""
+    names = (
+        name
+        for (group, name), number in arguments.constants().items()
+        if group == watched.group and number == value and watched.mask == arguments.INT
+    )
+    return next(names, f"{value:#x}")
