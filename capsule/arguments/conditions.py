@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from capsule.arguments import WATCHED, Comparison
+from capsule.arguments import INT, WATCHED, Comparison
 
 Alternatives = list[tuple[Comparison, ...]]
 
@@ -13,6 +13,9 @@ WRITE, EXEC = 2, 4
 
 NOT_WRITABLE = (Comparison(2, WRITE, 0),)
 NOT_EXECUTABLE = (Comparison(2, EXEC, 0),)
+
+PAIR_OF_ITS_OWN = (Comparison(0, INT, 1),)
+"""AF_UNIX: its two ends are the caller's own. No rule is about pairs (socketpair(2))."""
 
 UNINSPECTABLE = {"clone3": "clone"}
 """Calls whose arguments lie in memory, where no filter reads, and what does the same with them in
@@ -37,10 +40,12 @@ def of(
         elif kind == "argument":
             _add(found, what.partition(" ")[0], where)
         elif kind == "socket":
-            for call in ("socket", "socketpair"):
-                _add(found, call, where)
+            _add(found, "socket", where)
     for call in calls & set(WATCHED) if arguments_known else ():
         found.setdefault(call, [])
+    if "socket" in calls:
+        found.setdefault("socket", [])
+    found["socketpair"] = [PAIR_OF_ITS_OWN]
     found["mmap"] = _mmap(memory)
     found["mprotect"] = found["pkey_mprotect"] = _mprotect(memory, arguments_known)
     return {call: sorted(some) for call, some in sorted(found.items()) if some is not None}

@@ -101,7 +101,9 @@ def test_sockets_are_those_of_the_policy() -> None:
     assert verdict(held, "socket", unix, 2, 0) == bpf.ALLOW
     assert verdict(held, "socket", unix, 1, 0) == EPERM
     assert verdict(held, "socket", netlink, 3, 9) == bpf.ALLOW
-    assert verdict(held, "socketpair", unix, 2) == bpf.ALLOW
+    assert verdict(held, "socketpair", unix, 1) == bpf.ALLOW
+    assert verdict(held, "socketpair", inet, 1) == EPERM
+    assert verdict(BASE, "socket", inet, 1, 0) == EPERM
     assert verdict(policy("call socket", "socket AF_UNIX SOCK_DGRAM"), "socket", inet, 1) == EPERM
 
 
