@@ -145,12 +145,21 @@ def what(call: str, text: str) -> str:
         if _IOC.fullmatch(plain) is None:
             plain = "|".join(_known(watched.group, part) for part in plain.split("|"))
         return f"{call} {plain}"
-    names = [
-        name
-        for (group, name), bit in constants().items()
-        if group == watched.group and bit and bit & value & watched.mask == bit
-    ]
-    return f"{call} {'|'.join(sorted(names)) or 0}"
+    return named(call, value)
+
+
+def named(call: str, value: int) -> str:
+    """Return what a rule calls an argument whose number is known: `ioctl TIOCSTI`."""
+    watched = WATCHED[call]
+    value &= watched.mask
+    names = sorted(
+        (bits, name)
+        for (group, name), bits in constants().items()
+        if group == watched.group and (bits == value if watched.mask == INT else bits)
+    )
+    if watched.mask == INT:
+        return f"{call} {names[0][1] if names else hex(value)}"
+    return f"{call} {'|'.join(sorted(n for bits, n in names if bits & value == bits)) or 0}"
 
 
 def where(kind: str, text: str) -> tuple[Comparison, ...] | None:

@@ -72,6 +72,22 @@ def test_what_strace_writes_and_its_number(
         assert where[0].value == value
 
 
+@pytest.mark.parametrize(
+    ("call", "value", "what"),
+    [
+        ("ioctl", 0x5412, "ioctl TIOCSTI"),
+        ("ioctl", 0xDEAD, "ioctl 0xdead"),
+        ("prctl", 1 << 32 | 35, "prctl PR_SET_MM"),
+        ("clone", 0x10000000 | 17, "clone CLONE_NEWUSER"),
+        ("clone", 0x3D0F00, "clone 0"),
+    ],
+)
+def test_a_number_has_the_name_that_a_rule_would_have(call: str, value: int, what: str) -> None:
+    assert arguments.named(call, value) == what
+    where = arguments.where("argument", what)
+    assert where is not None and where[0].value == value & WATCHED[call].mask
+
+
 @given(st.text(max_size=40))
 def test_any_text_has_a_rule(text: str) -> None:
     for call in arguments.SHOWN:
