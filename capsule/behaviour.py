@@ -59,6 +59,10 @@ _RELATED = {
 }
 
 
+_REFUSED = frozenset({"EPERM", "EACCES"})
+"""What the calls get that a policy does not allow (capsule/enforce)."""
+
+
 @dataclass(slots=True)
 class Fact:
     """How often, and the first record that says so (None: no Action could be named)."""
@@ -80,10 +84,14 @@ class Behaviour:
 
 
 class Reader:
-    """Takes a run's records in order; `end` is its end record, wanted first ({}: it has none)."""
+    """Takes a run's records in order; `end` is its end record, wanted first ({}: it has none).
 
-    def __init__(self, end: Mapping[str, Any]) -> None:
+    `refused`: what an enforced policy refused counts as if it had been done.
+    """
+
+    def __init__(self, end: Mapping[str, Any], *, refused: bool = False) -> None:
         self._found = Behaviour("", [])
+        self._refused = refused
         self._pids: set[str] = set()
         calls = end.get("calls")
         self._found.calls_known = calls is not None
@@ -119,6 +127,7 @@ class Reader:
             if kind == "start" and not self._found.run:
                 self._found.run = record["run"]
                 self._found.argv = list(record.get("argv") or [])
+                self._refused &= "enforced" in record
             elif kind == "action":
                 self._action(record)
         return self._found
@@ -139,8 +148,9 @@ class Reader:
             self._add(kind[4:], target, record)
         elif kind == "net.send" and not target.startswith(("socket:", "netlink:", "unix:")):
             self._add("connect", target, record)
-        worked = sum((record.get("errors") or {}).values()) < record.get("count", 0)
-        if not worked:
+        errors = record.get("errors") or {}
+        worked = sum(errors.values()) < record.get("count", 0)
+        if not worked and not (self._refused and not _REFUSED.isdisjoint(errors)):
             return
         if kind == "mem.protect" and "PROT_EXEC" in target:
             way = "PROT_WRITE|PROT_EXEC" if "PROT_WRITE" in target else "PROT_EXEC"

@@ -32,8 +32,11 @@ class Run:
     doubts: dict[str, str]
 
 
-def read_run(name: str, directory: Path) -> Run:
-    """Return a run's behaviour. CapsuleError when there is no such run."""
+def read_run(name: str, directory: Path, *, refused: bool = False) -> Run:
+    """Return a run's behaviour. CapsuleError when there is no such run.
+
+    `refused`: with what an enforced policy refused, as if it had been done.
+    """
     path = find_run(name, directory)
     verifier = Verifier()
     try:
@@ -71,7 +74,7 @@ def read_run(name: str, directory: Path) -> Run:
                 start = start or record
             yield record
 
-    behaviour = Reader(end).read(records())
+    behaviour = Reader(end, refused=refused).read(records())
     if not end:
         doubts["incomplete"] = "is INCOMPLETE: it was cut off, or still goes on"
     elif gaps:

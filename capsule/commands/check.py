@@ -6,7 +6,7 @@ import argparse
 import json
 
 from capsule import logdir, policysource
-from capsule.behaviour import KINDS
+from capsule.behaviour import KINDS, Fact, Key
 from capsule.commands._lines import harmless
 from capsule.commands._runoptions import add_run_options
 from capsule.errors import CapsuleError
@@ -31,21 +31,19 @@ def run(args: argparse.Namespace) -> int:
     directory = logdir.log_dir(args.log_dir)
     status = 0
     for name in args.logs:
-        found = policysource.read_run(name, directory)
+        found = policysource.read_run(name, directory, refused=True)
         if "tampered" in found.doubts:
             raise CapsuleError(harmless(f"{name} {found.doubts['tampered']}"))
         behaviour = found.behaviour
         denied = held.denied(behaviour)
         status |= bool(denied)
-        for (kind, what), fact in sorted(denied.items()):
+        for key, fact in sorted(denied.items()):
             if args.json:
-                print(json.dumps({"run": behaviour.run, "kind": kind, "what": what,
+                print(json.dumps({"run": behaviour.run, "kind": key[0], "what": key[1],
                                   "count": fact.count, "seq": fact.seq, "proc": fact.proc},
                                  ensure_ascii=False))  # fmt: skip
             else:
-                at = "" if fact.seq is None else f" record {fact.seq}"
-                print(harmless(f"{behaviour.run}{at}: {KINDS[kind]} {what}, {fact.count:,} x: "
-                               f"no {kind} rule allows it"))  # fmt: skip
+                print(describe(behaviour.run, key, fact))
         if args.json:
             continue
         for why in found.doubts.values():
@@ -55,3 +53,12 @@ def run(args: argparse.Namespace) -> int:
         if not denied:
             print(f"{behaviour.run}: nothing would have been denied")
     return status
+
+
+def describe(where: str, key: Key, fact: Fact) -> str:
+    """One denial, for people."""
+    kind, what = key
+    at = "" if fact.seq is None else f" record {fact.seq}"
+    return harmless(
+        f"{where}{at}: {KINDS[kind]} {what}, {fact.count:,} x: no {kind} rule allows it"
+    )

@@ -14,8 +14,11 @@ from blake3 import blake3
 from capsule import policysource
 from capsule.commands import _finish
 from capsule.commands import trace as tracing
+from capsule.commands.check import describe as describe_denial
 from capsule.enforce.confinement import LAYERS, Confinement, Wishes
 from capsule.errors import UsageError
+from capsule.policy import Policy
+from capsule.supervise import Outcome
 
 LIMITS = {
     name.removeprefix("RLIMIT_").lower(): getattr(resource, name)
@@ -23,6 +26,9 @@ LIMITS = {
     if name.startswith("RLIMIT_")
 }
 UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+MOST_DENIALS = 12
+"""Lines about denials at the end of a run; `capsule check` gives all."""
 
 NOT_HELD = (
     "not held by anything here: stat, chmod, chown and the like on any path; sockets that have a "
@@ -175,16 +181,36 @@ def run(args: argparse.Namespace) -> int:
             from capsule.commands._untraced import run_untraced
 
             return run_untraced(args, words, confinement)
-        return _run_traced(args, words, confinement)
+        return _run_traced(args, words, held, confinement)
 
 
-def _run_traced(args: argparse.Namespace, words: list[bytes], confinement: Confinement) -> int:
+def _run_traced(
+    args: argparse.Namespace, words: list[bytes], held: Policy, confinement: Confinement
+) -> int:
     from capsule.enforce.traced import EnforcedRun
 
-    traced = partial(EnforcedRun, confinement=confinement, timeout_s=args.timeout)
+    def report(_: Outcome, log: Path) -> None:
+        if not args.quiet:
+            for line in denials(held, log, "would be denied" if args.complain else "denied"):
+                _finish.say(line)
+
     return tracing.trace(
-        args, words, traced=traced, told_before={"enforced": confinement.facts}
-    )  # fmt: skip
+        args,
+        words,
+        traced=partial(EnforcedRun, confinement=confinement, timeout_s=args.timeout),
+        told_before={"enforced": confinement.facts},
+        done=report,
+    )
+
+
+def denials(held: Policy, log: Path, verb: str) -> list[str]:
+    """What was tried and `held` does not allow, a line each, with the rule that would."""
+    denied = held.denied(policysource.read_run(str(log), log.parent, refused=True).behaviour)
+    lines = [describe_denial(verb, key, fact) for key, fact in sorted(denied.items())]
+    if len(lines) > MOST_DENIALS:
+        more = len(lines) - MOST_DENIALS
+        lines[MOST_DENIALS:] = [f"{verb}: {more} more; capsule check --policy FILE {log.stem}"]
+    return lines
 
 
 def announce(args: argparse.Namespace, confinement: Confinement) -> None:

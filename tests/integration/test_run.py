@@ -80,6 +80,31 @@ def test_another_program_is_not_run(
     assert b"cannot execute: Permission denied" in done.stderr
 
 
+@whole_landlock
+def test_what_was_denied_is_said_with_the_rule_that_is_missing(
+    capsule: RunCapsule, log_dir: Path, tmp_path: Path
+) -> None:
+    """At the end, and by `check`, which agree; a draft of that run does not grant it."""
+    (tmp_path / "seen").write_text("seen\n")
+    script = 'read a < seen; echo $a; read a < "$1"; : > "$2"'
+    words = ["--", "sh", "-c", f"cd {tmp_path}; {script}", "sh"]
+    for _ in range(2):
+        assert capsule("trace", "-q", *words, "seen", "/dev/null").returncode == 0
+    file = str(tmp_path / "policy.json")
+    runs = [str(path) for path in log_dir.glob("2*.jsonl")]
+    assert capsule("profile", "-q", "-o", file, *runs).returncode == 0
+    done = capsule("run", "--policy", file, *words, "/etc/hostname", "new")
+    assert done.stdout == b"seen\n"
+    checked = capsule("check", "--policy", file, "latest")
+    for what in ("reading /etc/hostname, 1 x: no read", f"creating {tmp_path}/new, 1 x: no create"):
+        assert f": {what} rule allows it".encode() in done.stderr
+        assert f": {what} rule allows it".encode() in checked.stdout
+    drafted = json.loads(capsule("profile", "-q", "--allow-failed", "latest").stdout)
+    granted = {rule["what"] for rule in drafted["rules"]}
+    assert str(tmp_path / "seen") in granted
+    assert not {"/etc/hostname", f"{tmp_path}/new"} & granted
+
+
 FAILS_CLOSED = """
 import ctypes, os, sys
 from capsule.enforce import bpf
