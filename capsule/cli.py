@@ -33,6 +33,7 @@ COMMANDS = {
     "diff": "capsule.commands.diff",
     "query": "capsule.commands.query",
     "export": "capsule.commands.export",
+    "report": "capsule.commands.report",
     "subscribe": "capsule.commands.subscribe",
     "keygen": "capsule.commands.keygen",
     "doctor": "capsule.commands.doctor",

@@ -39,37 +39,49 @@ class Node:
     children: list[Node] = field(default_factory=list)
 
 
-def tree(records: Iterable[Record]) -> list[Node]:
-    """Return the roots of the process tree; a program's children are those it started."""
-    roots: dict[int, Node] = {}  # by proc, also when it has ended
-    current: dict[int, Node] = {}  # proc → what it runs now
-    for record in records:
+class Forest:
+    """The process tree, grown record by record. `roots` are in the order seen, by `proc`."""
+
+    def __init__(self) -> None:
+        self.roots: dict[int, Node] = {}  # also when they have ended
+        self._current: dict[int, Node] = {}  # proc → what it runs now
+
+    def feed(self, record: Record) -> Node | None:
+        """Take one record; the program it belongs to, or None where no process is known."""
         if record.get("type") != "action":
-            continue
+            return None
         proc = record.get("proc")
         if not isinstance(proc, int):
-            continue
+            return None
         kind = record["kind"]
-        node = current.get(proc)
+        node = self._current.get(proc)
         worked = "errors" not in record
         if kind == "proc.exec" and worked:
-            node = _execed(record, node, current, roots)
+            node = _execed(record, node, self._current, self.roots)
         elif node is None:
-            node = current[proc] = _node(record, record.get("exe"), born=True)
-            roots[proc] = node
+            node = self._current[proc] = _node(record, record.get("exe"), born=True)
+            self.roots[proc] = node
         _account(node, record)
         if kind == "proc.spawn" and isinstance(child := record.get("child"), int):
             born = Node(child, record.get("child_pid"), node.argv, node.exe,
                         record.get("last_ns"), born=True)  # fmt: skip
             # the child's own records may have come first, and its end too
-            known = roots.pop(child, None)
+            known = self.roots.pop(child, None)
             if known is None:
-                current[child] = known = born
+                self._current[child] = known = born
             node.children.append(known)
         elif kind == "proc.exit":
             node.end = _end(record)
-            current.pop(proc, None)
-    return list(roots.values())
+            self._current.pop(proc, None)
+        return node
+
+
+def tree(records: Iterable[Record]) -> list[Node]:
+    """Return the roots of the process tree; a program's children are those it started."""
+    forest = Forest()
+    for record in records:
+        forest.feed(record)
+    return list(forest.roots.values())
 
 
 def _node(record: Record, exe: str | None, born: bool) -> Node:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from capsule import logdir
 from capsule.commands._lines import harmless
+from capsule.commands._output import output
 from capsule.commands._runoptions import add_run_options, chosen_runs
 from capsule.errors import CapsuleError, UsageError
 from capsule.export.formats import FORMATS, Format, require
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"-o {args.output}: that is the log itself; name another file")
     require(args.format)
     runs = [_open(log, args.allow_tampered) for log in logs]
-    with _sender(args.to) if args.to else _output(args.output) as write:
+    with _sender(args.to) if args.to else output(args.output) as write:
         for chunk in _chunks(form, runs, options):
             write(chunk)
     for one in runs:
@@ -125,28 +125,6 @@ def _chunks(form: Format, runs: Sequence[Run], options: Options) -> Iterator[byt
             f"{last.id}: a record up to {last.seq} says what no Action can (docs/actions.md): "
             f"{type(error).__name__}: {error}"
         )) from error  # fmt: skip
-
-
-@contextlib.contextmanager
-def _output(name: str | None) -> Iterator[Callable[[bytes], object]]:
-    """A function that writes. A regular file appears, or is replaced, when all is written."""
-    if name is None or name == "-":
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
-        return
-    path = Path(os.path.realpath(name))
-    special = path.exists() and not path.is_file()  # a device or a pipe is written to as it is
-    part = path if special else path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("wb" if special else "xb") as file:
-            yield file.write
-        if not special:
-            part.replace(path)
-    except OSError as error:
-        raise CapsuleError(f"cannot write {name}: {error.strerror}") from None
-    finally:
-        if not special:
-            part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
