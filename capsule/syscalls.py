@@ -47,6 +47,19 @@ class Row:
     risk: str
 
 
+FALLBACKS = frozenset(
+    (
+        "cachestat", "clone3", "close_range", "copy_file_range", "epoll_pwait2", "faccessat2",
+        "fchmodat2", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake", "getrandom",
+        "io_uring_enter", "io_uring_register", "io_uring_setup", "landlock_create_ruleset",
+        "listmount", "membarrier", "memfd_secret", "mseal", "openat2", "pidfd_getfd",
+        "pidfd_open", "pidfd_send_signal", "preadv2", "process_madvise", "process_mrelease",
+        "pwritev2", "renameat2", "rseq", "statmount", "statx",
+    )
+)  # fmt: skip
+"""Calls that programs and C libraries do without where a kernel lacks them (ENOSYS). They take
+any other error for the answer."""
+
 IMMEDIATE = frozenset(
     (
         "proc.spawn",

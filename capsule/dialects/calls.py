@@ -15,14 +15,6 @@ ENOSYS = 38
 FIRST_OF_5_1 = 424
 """The number of pidfd_send_signal: since then all architectures number calls alike."""
 
-FALLBACKS = frozenset(
-    (
-        "copy_file_range", "getrandom", "membarrier", "preadv2", "pwritev2", "renameat2", "rseq",
-        "statx",
-    )
-)  # fmt: skip
-"""Older calls that programs do without where a kernel lacks them (ENOSYS)."""
-
 Alternatives = tuple[tuple[Comparison, ...], ...]
 
 
@@ -70,7 +62,7 @@ def of(policy: Policy) -> Calls:
     absent = tuple(
         name
         for name, number in sorted(numbers.items())
-        if name not in allowed and (number >= FIRST_OF_5_1 or name in FALLBACKS)
+        if name not in allowed and (number >= FIRST_OF_5_1 or name in syscalls.FALLBACKS)
     )
     return Calls(allowed, absent, tuple(sorted(wanted - set(numbers))))
 

@@ -11,19 +11,6 @@ from capsule.arguments import INT, NAMESPACES, UNTRACED, Comparison, conditions
 from capsule.enforce.bpf import ALLOW, ENOSYS, EPERM, NOTIFY, Clause, Filter, Verdict, fail
 from capsule.policy import Policy
 
-FALLBACKS = frozenset(
-    (
-        "cachestat", "clone3", "close_range", "copy_file_range", "epoll_pwait2", "faccessat2",
-        "fchmodat2", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake", "getrandom",
-        "io_uring_enter", "io_uring_register", "io_uring_setup", "landlock_create_ruleset",
-        "listmount", "membarrier", "memfd_secret", "mseal", "openat2", "pidfd_getfd",
-        "pidfd_open", "pidfd_send_signal", "preadv2", "process_madvise", "process_mrelease",
-        "pwritev2", "renameat2", "rseq", "statmount", "statx",
-    )
-)  # fmt: skip
-"""Calls that programs and C libraries do without where a kernel lacks them (ENOSYS). They take
-any other error for the answer."""
-
 SHM_EXEC = 0x8000
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 IPPROTO_TCP = 6
@@ -62,7 +49,7 @@ def make(policy: Policy, *, complain: bool = False) -> CallFilter:
     calls: dict[int, Verdict] = {}
     allowed = checked = 0
     for name, number in known.items():
-        denial = NOTIFY if complain else fail(ENOSYS if name in FALLBACKS else EPERM)
+        denial = NOTIFY if complain else fail(ENOSYS if name in syscalls.FALLBACKS else EPERM)
         if name in conditions.UNINSPECTABLE:
             calls[number] = Verdict(fail(ENOSYS))
         elif name not in wanted:

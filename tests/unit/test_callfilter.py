@@ -55,7 +55,7 @@ def test_every_number_gets_what_the_policy_says() -> None:
         name = names.get(number)
         if name in ("read", "exit_group", "futex"):
             expected = bpf.ALLOW
-        elif name is None or name in callfilter.FALLBACKS:
+        elif name is None or name in syscalls.FALLBACKS:
             expected = ENOSYS
         else:
             expected = EPERM
@@ -213,4 +213,4 @@ def test_a_denial_names_its_rule(
 
 
 def test_every_fallback_is_a_call() -> None:
-    assert {name for name in callfilter.FALLBACKS if name not in syscalls.BY_NAME} == set()
+    assert {name for name in syscalls.FALLBACKS if name not in syscalls.BY_NAME} == set()
