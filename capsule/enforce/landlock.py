@@ -235,10 +235,10 @@ class _Planner:
         while directory != "/" and self._kind(directory) != "dir":
             directory = posixpath.dirname(directory)
         if self._guarded(directory) and directory not in self.allow_wide:
-            if self._kind(why) is not None:
-                self._grant(why, rights)  # as long as it is this very file
-            else:
+            if self._kind(why) in (None, "dir") or rights & _REMOVE:
                 self.out.refused.setdefault(directory, why)
+            else:
+                self._grant(why, rights)  # as long as it is this very file
             return
         self._grant(directory, rights)
         if rights & ~(Fs.READ_DIR | Fs.REFER):
