@@ -85,7 +85,8 @@ def record_line(record: Mapping[str, Any], width: int, *, of_all: bool) -> Line:
     line: Line = [(f"{when} ", "dim")]
     room = width - cell_len(when) - 1
     if of_all and width >= WITH_PROGRAM:
-        line.append((f"{record.get('pid', '-')!s:>7} {fit(program(record.get('exe')), 10)} ", ""))
+        pid = harmless(str(record.get("pid", "-")))
+        line.append((f"{pid:>7} {fit(program(record.get('exe')), 10)} ", ""))
         room -= 19
     style = _KIND_STYLES.get(kind.partition(".")[0], "blue")
     kind_width = min(13, max(4, room // 3))
@@ -115,7 +116,7 @@ def _tail(record: Mapping[str, Any]) -> Line:
     if isinstance(errors, Mapping):
         for name, number in errors.items():
             times = "" if number == 1 else f" x{number}"
-            parts.append((f" {harmless(name)}{times}", "red"))
+            parts.append((f" {harmless(name + times)}", "red"))
     tags = record.get("tags")
     if isinstance(tags, list):
         parts += [(f" #{harmless(str(tag))}", "yellow") for tag in tags]

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -121,6 +121,8 @@ MEMBERS = ("seq", "type", "kind", "count", "errors", "tags", "proc", "pid", "exe
            "bytes", "time_ns", "why", "exit", "totals")  # fmt: skip
 
 
+@example([("action", "proc.spawn", {"errors": {"": "\x1b"}})])
+@example([("action", "file.open", {"pid": "\x1b"})])
 @given(
     st.lists(
         st.tuples(
