@@ -15,12 +15,12 @@ import orjson
 from capsule import __version__
 from capsule.export import addresses
 from capsule.export.ecskinds import KINDS, UNKNOWN, VERSION
+from capsule.export.jsonlines import json_lines
 from capsule.export.lineage import Lineage, Process
 from capsule.export.options import Options
 from capsule.export.runs import Run
 from capsule.export.times import rfc3339
 
-BATCH_BYTES = 1 << 18
 Action = Mapping[str, Any]
 Document = dict[str, Any]
 
@@ -34,16 +34,7 @@ _DIRECTION = {"net.accept": "ingress", "net.recv": "ingress", "net.connect": "eg
 def write(runs: Sequence[Run], options: Options) -> Iterator[bytes]:
     """Return the documents as lines of JSON, an Action each, in the order of the logs."""
     del options
-    for run in runs:
-        mapper = Mapper(run)
-        lines = bytearray()
-        for action in run.actions():
-            lines += orjson.dumps(mapper.document(action))
-            lines += b"\n"
-            if len(lines) >= BATCH_BYTES:
-                yield bytes(lines)
-                lines.clear()
-        yield bytes(lines)
+    return json_lines(runs, lambda run: Mapper(run).document)
 
 
 class Mapper:

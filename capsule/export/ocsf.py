@@ -14,6 +14,7 @@ import orjson
 
 from capsule import __version__
 from capsule.export import addresses
+from capsule.export.jsonlines import json_lines
 from capsule.export.lineage import Lineage, Process
 from capsule.export.ocsfkinds import (
     CATEGORIES,
@@ -31,7 +32,6 @@ from capsule.export.ocsfkinds import (
 from capsule.export.options import Options
 from capsule.export.runs import Run
 
-BATCH_BYTES = 1 << 18
 Action = Mapping[str, Any]
 Event = dict[str, Any]
 
@@ -46,16 +46,7 @@ _LAUNCH = {"proc.spawn": (2, "Fork"), "proc.exec": (3, "Exec")}
 def write(runs: Sequence[Run], options: Options) -> Iterator[bytes]:
     """Return the events as lines of JSON, an Action each, in the order of the logs."""
     del options
-    for run in runs:
-        mapper = Mapper(run)
-        lines = bytearray()
-        for action in run.actions():
-            lines += orjson.dumps(mapper.event(action))
-            lines += b"\n"
-            if len(lines) >= BATCH_BYTES:
-                yield bytes(lines)
-                lines.clear()
-        yield bytes(lines)
+    return json_lines(runs, lambda run: Mapper(run).event)
 
 
 class Mapper:
