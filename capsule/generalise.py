@@ -48,6 +48,11 @@ MKSTEMP = 6
 
 DIGITS = "0123456789"
 
+PYTHON = re.compile(r"[a-z0-9_]{8}")
+"""What Python's tempfile makes up; by default after `tmp`, with nothing between."""
+
+_PYTHON_DEFAULT = re.compile(rf"tmp{PYTHON.pattern}")
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]+")
 _WORD = re.compile(r"[^A-Za-z0-9]+")
 _LIKELY_RANDOM = re.compile(r"\d|[a-z][A-Z]|[A-Z][a-z]")
@@ -147,6 +152,10 @@ def _merge(one: list[str], two: list[str], spread: set[str]) -> str | None:
 
 def _merge_names(one: str, two: str) -> str | None:
     """Return the pattern of two names that are not the same, or None."""
+    made = _PYTHON_DEFAULT.match(one), _PYTHON_DEFAULT.match(two)
+    if all(made) and one[11:] == two[11:]:
+        # to look random it lacks a digit, or shares its first character, too often: 1 of 11
+        return f"tmp*{one[11:]}"
     before = len(posixpath.commonprefix((one, two)))
     after = len(posixpath.commonprefix((one[before:][::-1], two[before:][::-1])))
     start = len(one[:before].rstrip(DIGITS))
@@ -202,4 +211,7 @@ def _random(one: str, two: str) -> bool:
         return False
     likely = [_LIKELY_RANDOM.search(word) is not None for word in (one, two)]
     # of eight letters and digits made up, none is a digit once in eighteen times
-    return all(likely) or (any(likely) and len(one) >= MKSTEMP and one.isalnum() and two.isalnum())
+    if all(likely):
+        return True
+    made_up = all(word.isalnum() or PYTHON.fullmatch(word) for word in (one, two))
+    return any(likely) and len(one) >= MKSTEMP and made_up

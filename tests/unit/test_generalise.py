@@ -22,6 +22,8 @@ HASH = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"
         ("/tmp/tmp.Xa1b2C3d4e", "/tmp/tmp.Xz9y8W7v6e", "/tmp/tmp.*"),  # two shared by chance
         ("/tmp/ccAbCd12.s", "/tmp/ccAzXy34.s", "/tmp/cc*.s"),  # gcc; one shared by chance
         ("/tmp/tmpa1b2c3d4", "/tmp/tmpqwertyui", "/tmp/tmp*"),  # Python's, one without a digit
+        ("/tmp/tmpqwertyui.py", "/tmp/tmpqs_dfghj.py", "/tmp/tmp*.py"),  # none with one, a q shared
+        ("/tmp/pip-unpack-qwe_tyui", "/tmp/pip-unpack-a1b2c3d4", "/tmp/pip-unpack-*"),
         ("/w/.git/ta1B2c3", "/w/.git/tz9Y8x7", "/w/.git/t*"),  # git init
         ("/tmp/job-17/out", "/tmp/job-4/out", "/tmp/job-*/out"),
         ("/w/__pycache__/x.cpython-311.pyc.139872", "/w/__pycache__/x.cpython-311.pyc.1401",
@@ -91,15 +93,17 @@ LETTERS = string.ascii_letters + string.digits
         ("/tmp/sort{}", LETTERS, 6),
     ],
 )
-def test_the_fifth_run_is_covered_by_four(shape: str, letters: str, length: int) -> None:
+@pytest.mark.parametrize("runs", [2, 4])
+def test_one_more_run_is_covered(shape: str, letters: str, length: int, runs: int) -> None:
     made_up = random.Random(shape)
     missed = 0
     for _ in range(400):
-        paths = [
-            shape.format("".join(made_up.choice(letters) for _ in range(length))) for _ in range(5)
-        ]
-        found = generalise.patterns([[path] for path in paths[:4]], HOME)
-        missed += not any(generalise.matches(one, paths[4]) for one in found)
+        *paths, more = (
+            shape.format("".join(made_up.choice(letters) for _ in range(length)))
+            for _ in range(runs + 1)
+        )
+        found = generalise.patterns([[path] for path in paths], HOME)
+        missed += not any(generalise.matches(one, more) for one in found)
     assert missed <= 2
 
 
