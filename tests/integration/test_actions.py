@@ -19,6 +19,7 @@ import blake3
 import pytest
 
 from tests.conftest import RunCapsule
+from tests.integration.conftest import with_node
 from tests.logs import actions, end
 
 Action = dict[str, Any]
@@ -205,10 +206,12 @@ def test_http_server_and_its_client(traced: Any, tmp_path: Path) -> None:
     assert str(tmp_path / "page") in targets(found, "file.open")
 
 
-def test_npm_version_reads_and_writes_no_package(traced: Any, tmp_path: Path) -> None:
+def test_npm_version_reads_and_writes_no_package(
+    traced: Any, tmp_path: Path, node_bin: Path
+) -> None:
     """npm(1): --version prints the version; npm is a node program, started by `#!`."""
-    npm = need("npm")
-    found = traced(npm, "--version", cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)})
+    env = {**os.environ, "HOME": str(tmp_path), **with_node(node_bin, os.environ["PATH"])}
+    found = traced("npm", "--version", cwd=tmp_path, env=env)
     assert any("node" in a["exe"] or "node" in a.get("interpreter", "") for a in found)
     outside = [path for path in written(found) if path.startswith("/usr/")]
     assert outside == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPO
+from tests.integration.conftest import with_node
 from tests.integration.test_docs import pattern
 
 EXAMPLES = REPO / "examples"
@@ -54,10 +54,9 @@ def left_out(lines: list[str], output: str) -> list[str]:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_an_example_prints_what_it_says(
-    script: str, tmp_path: Path, environment: dict[str, str]
+    script: str, tmp_path: Path, environment: dict[str, str], node_bin: Path
 ) -> None:
-    if script.endswith("npm.sh") and shutil.which("npm") is None:
-        pytest.skip("npm is not here; Debian's has 400 dependencies")
+    environment |= with_node(node_bin, environment["PATH"])
     done = subprocess.run(
         ["sh", EXAMPLES / script], env=environment, cwd=tmp_path, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=110,
