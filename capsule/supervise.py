@@ -137,10 +137,10 @@ class Supervisor:
             self.on_change()
 
     def _handle_signals(self) -> None:
-        for signo, code, _sender in read_signals(self.signals):
+        for signo, code, sender in read_signals(self.signals):
             if signo == signal.SIGCHLD:
                 self.reap()
-            else:
+            elif sender != os.getpid():  # else we have passed it on to the group that we are in
                 # Up to 0: sent by a process (SI_USER, SI_QUEUE, SI_TKILL; sigaction(2)).
                 self.on_signal(signo, from_terminal=code > 0)
 

@@ -233,6 +233,9 @@ class TracedRun(Supervisor):
         if from_terminal and signo != signal.SIGHUP:
             return  # as session leader we are still in the group it went to
         self.reap()
+        if from_terminal:
+            self._hang_up()
+            return
         # A shell's fg wakes us with the whole group: then the target goes on already.
         if (
             self._target is not None
@@ -240,6 +243,12 @@ class TracedRun(Supervisor):
             and (signo != signal.SIGCONT or self._stopped)
         ):
             os.kill(self._target, signo)
+
+    def _hang_up(self) -> None:
+        """Tell the job that its terminal is gone: the kernel tells the session leader alone, us."""
+        who = self._target if self._target_status is None else None
+        with suppress(ProcessLookupError):
+            os.killpg(os.getpgid(who or 0), signal.SIGHUP)
 
     def _detach(self) -> None:
         """Make strace let go of all tracees; they run on untraced, as was asked for."""

@@ -113,9 +113,18 @@ def test_ctrl_c_ends_the_script_around_it_too(
     assert end(log_dir)["complete"] is True
 
 
-def test_a_closed_terminal_ends_a_target_in_a_session_of_ours(log_dir: Path) -> None:
-    """As session leader, the hang-up comes to us alone."""
-    script = "echo up; exec sleep 100"
+@pytest.mark.parametrize(
+    ("script", "ended"),
+    [
+        ("echo up; exec sleep 100", {"signal": "SIGHUP"}),
+        ("sleep 100 & echo up; wait", {"signal": "SIGHUP"}),
+        ("(sleep 0.2; echo up; exec sleep 100) & exit 3", {"code": 3}),
+    ],
+)
+def test_a_closed_terminal_ends_all_of_the_job_in_a_session_of_ours(
+    script: str, ended: dict[str, object], log_dir: Path
+) -> None:
+    """As session leader, the hang-up comes to us alone; what the target started must not stay."""
     capsule = pexpect.spawn(
         sys.executable, ["-m", "capsule", "trace", "-q", "--", "sh", "-c", script], timeout=30
     )
@@ -123,5 +132,6 @@ def test_a_closed_terminal_ends_a_target_in_a_session_of_ours(log_dir: Path) -> 
     os.close(capsule.child_fd)
     _, status = os.waitpid(capsule.pid, 0)
     capsule.closed, capsule.child_fd = True, -1
-    assert os.waitstatus_to_exitcode(status) == 129
-    assert end(log_dir)["exit"] == {"signal": "SIGHUP"}
+    expected = 129 if "signal" in ended else 3
+    assert os.waitstatus_to_exitcode(status) == expected
+    assert end(log_dir)["exit"] == ended
