@@ -93,10 +93,10 @@ class Lines:
     def _action(self, record: Mapping[str, Any], depth: int | None) -> str:
         exe = harmless(str(record.get("exe") or "-").rpartition("/")[2]) or "-"
         kind = harmless(str(record.get("kind")))
-        target = harmless(str(record.get("target") if record.get("target") is not None else "-"))
+        target = harmless(subject(record)) or "-"
         count, size, errors = record.get("count"), record.get("bytes"), record.get("errors")
         parts = []
-        if isinstance(count, int) and count != 1:
+        if isinstance(count, int) and count != 1 and kind != "proc.exit":
             parts.append(f"x{count}")
         if isinstance(size, int) and size:
             parts.append(size_text(size))
@@ -117,6 +117,20 @@ class Lines:
         if failed:
             line += "  " + self._style(failed, "red")
         return line.rstrip()
+
+
+def subject(record: Mapping[str, Any]) -> str:
+    """What an Action is about: its target, and what a person would miss beside it. Not harmless."""
+    kind, target, to = record.get("kind"), record.get("target"), record.get("to")
+    if kind == "proc.exit":
+        return f"exit {record.get('signal') or record.get('status', '?')}"
+    if target is None:
+        text = record.get("text")
+        return "" if text is None else str(text)
+    argv = record.get("argv")
+    if kind == "proc.exec" and isinstance(argv, list):
+        return " ".join((str(target), *map(str, argv[1:])))
+    return str(target) if to is None else f"{target} -> {to}"
 
 
 def exit_text(value: Any) -> str:

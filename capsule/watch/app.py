@@ -32,6 +32,7 @@ TICK_S = 0.1
 READ_S = 0.04
 """How long the log is read, and filtered, before keys are looked at again."""
 
+AT_THE_END = ("leave", "keys", "other_pane")
 TERMINAL_S = 0.02
 TERMINAL_BYTES = 4096
 
@@ -125,9 +126,10 @@ class WatchApp(App[None], inherit_bindings=False):
         """Our keys are for the lists; the terminal, the search and what is over all have theirs."""
         if self.screen.is_modal:
             return False
-        return self.focused in (self.processes, self.records) or (
-            action == "terminal" and self.focused is self.terminal
-        )
+        if self.focused is self.terminal and self.terminal is not None:
+            # Of a command that has ended nobody reads what is typed there.
+            return action == "terminal" or (self.status is not None and action in AT_THE_END)
+        return self.focused in (self.processes, self.records)
 
     def on_unmount(self) -> None:
         """Close the log."""
@@ -156,6 +158,7 @@ class WatchApp(App[None], inherit_bindings=False):
         self.processes.styles.width = plan.tree_columns or "1fr"
         self.processes.display = not alone or not in_list
         self.records.display = not alone or in_list
+        self.processes.set_class(alone, "alone")
         if self.terminal is not None:
             below = plan.split or in_terminal
             self.panes.display = plan.split or not in_terminal
@@ -181,6 +184,11 @@ class WatchApp(App[None], inherit_bindings=False):
 
     def _foot(self, width: int) -> list[Line]:
         session = self.session
+        if self.focused is self.terminal and self.terminal is not None:
+            said = " shift-pgup:scroll back  " + (
+                "all other keys are the command's" if self.status is None else "?:keys  q:quit"
+            )
+            return [[(said, "dim")]]
         said = " ?:keys  /:search  tab:pane  q:quit"
         parts: Line = [(said + ("  F2:terminal" if self.target is not None else ""), "dim")]
         if str(session.filter):

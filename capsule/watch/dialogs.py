@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
-from capsule.commands._lines import harmless
+from capsule.commands._lines import clock_text, harmless
 
 KEYS = """\
  up down j k      move            pgup pgdn home end
@@ -76,6 +76,8 @@ def record_page(record: dict[str, Any]) -> Pages:
         else:
             plain = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             text.append(harmless(plain))
+        if name.endswith("_ns") and isinstance(value, int):
+            text.append(f"  {clock_text(value, '%Y-%m-%d %H:%M:%S')}", "dim")
         text.append("\n")
     return Pages(text, f"record {harmless(str(record.get('seq')))}")
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from capsule.commands._lines import exit_text, harmless
 from capsule.verify import Report, Verdict
 from capsule.watch.model import Run
-from capsule.watch.rows import Line, cut, fit
+from capsule.watch.rows import Line, cut, fit, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +54,26 @@ def _first(run: Run, now: Moment, width: int) -> Line:
         state, style = " CUT OFF ", "bold reverse red"
     run_id = harmless(str((run.start or {}).get("run", "")))
     right = f" {run_id}" if width >= 100 else ""
+    if now.latency_s is not None and now.state == "live":
+        newest, worst = now.latency_s
+        right = f" {newest * 1000:.0f}/{worst * 1000:.0f} ms{right}"
     left = fit(f" {command(run)}", max(0, width - cell_len(state) - cell_len(right)))
     return cut([(state, style), (left, "bold"), (right, "dim")], width)
 
 
 def _second(run: Run, now: Moment, width: int) -> Line:
-    alive = f", {run.living} alive" if now.state == "live" else ""
-    parts: Line = [(f" {len(run.processes)} proc{alive}", "")]
+    alive = f", {number(run.living)} alive" if now.state == "live" else ""
+    parts: Line = [(f" {number(len(run.processes))} proc{alive}", "")]
     rates = "", ""
     if now.per_s is not None:
-        rates = f" ({number(now.per_s[0])}/s)", f" ({number(now.per_s[1])}/s)"
+        rates = f" {number(now.per_s[0])}/s", f" {number(now.per_s[1])}/s"
     elif run.first_ns is not None and run.last_ns is not None and run.last_ns > run.first_ns:
         passed_s = (run.last_ns - run.first_ns) / 1e9
-        rates = (f" ({number(run.actions / passed_s)}/s)", f" ({number(run.events / passed_s)}/s)")
+        rates = f" {number(run.actions / passed_s)}/s", f" {number(run.events / passed_s)}/s"
     parts.append((f"  {number(run.actions)} Actions{rates[0]}", ""))
     parts.append((f"  {number(run.events)} events{rates[1]}", ""))
-    if now.latency_s is not None:
-        newest, worst = now.latency_s
-        parts.append((f"  {newest * 1000:.0f}/{worst * 1000:.0f} ms", "dim"))
     parts.append((f"  failed {number(run.failures)}", "red" if run.failures else "dim"))
-    return cut(parts, width)
+    return whole(parts, width)
 
 
 def _third(run: Run, now: Moment, width: int) -> Line:
@@ -90,7 +90,7 @@ def _third(run: Run, now: Moment, width: int) -> Line:
     head = harmless(run.head)[: max(8, width - used - 7)] if run.head else ""
     if head:
         parts.append((f"  head {head}", "dim"))
-    return cut(parts, width)
+    return whole(parts, width)
 
 
 def _integrity(now: Moment) -> tuple[str, str]:

@@ -18,6 +18,10 @@ from capsule.watch.index import FAILED, TAGGED, Index
 
 Record = Mapping[str, Any]
 
+PROMPT = frozenset(("file.close", "file.stat", "file.access", "file.seek", "mem.map", "mem.unmap",
+                    "mem.protect", "mem.brk", "proc.exit", "proc.info", "sys.signal"))  # fmt: skip
+"""Kinds whose calls do not wait for anybody. A stamp is that of a call's begin."""
+
 
 @dataclass(slots=True, eq=False)
 class Process:
@@ -78,6 +82,8 @@ class Run:
         self.tags: Counter[str] = Counter()
         self.first_ns: int | None = None
         self.last_ns: int | None = None
+        self.prompt_ns: int | None = None
+        """As `last_ns`, of the calls alone that never wait: these ended as soon as they began."""
         self.head = ""
         self.seq = -1
         self.shape = 0
@@ -142,6 +148,8 @@ class Run:
                 self.first_ns = last
             if self.last_ns is None or last > self.last_ns:
                 self.last_ns = last
+            if kind in PROMPT:
+                self.prompt_ns = last
         row = self.index.add(part, offset, kind, marks)
         proc = record.get("proc")
         if not isinstance(proc, int):

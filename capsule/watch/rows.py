@@ -10,13 +10,16 @@ from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 
-from capsule.commands._lines import clock_text, exit_text, harmless, size_text
+from capsule.commands._lines import clock_text, exit_text, harmless, size_text, subject
 from capsule.watch.model import Process
 
 Line = list[tuple[str, str]]
 """(text, style) pieces; a style is rich's own words, "" for none."""
 
 MAX_INDENT = 8
+WIDE_TREE = 30
+"""Columns from which on each level of the tree gets two of them, else one."""
+
 WITH_PROGRAM = 62
 """Columns from which on the pid and the program fit beside the rest."""
 
@@ -48,8 +51,8 @@ def fit_path(text: str, width: int) -> str:
 
 
 def program(exe: object) -> str:
-    """The last part of a program's path."""
-    return harmless(str(exe or "-").rpartition("/")[2]) or "-"
+    """The last part of a program's path, as it is."""
+    return str(exe or "-").rpartition("/")[2] or "-"
 
 
 def process_line(process: Process, width: int, seen: tuple[str, float] | None) -> Line:
@@ -60,45 +63,57 @@ def process_line(process: Process, width: int, seen: tuple[str, float] | None) -
         state, style = f"{_STATES.get(seen[0], '?')} {seen[1]:3.0f}%", "bold green"
     else:
         state, style = "·", "green"
-    state = harmless(state)
     if state.startswith("SIG"):
         state = state[3:]
-    indent = "│ " * min(process.depth, MAX_INDENT)
+    level = "│ " if width >= WIDE_TREE else "│"
+    indent = level * min(process.depth, MAX_INDENT)
     if process.depth > MAX_INDENT:
-        indent = indent[:-2] + "┆ "
+        indent = indent[: -len(level)] + "┆ "[: len(level)]
     fold = "▸" if process.folded and process.children else " "
     name = f"{process.pid if process.pid is not None else '-'} {program(process.exe)}"
-    room = width - cell_len(state) - 1
-    left = fit(f"{indent}{fold}{name}", room)
+    words = " ".join(process.argv[1:width])[:width]
     base = "" if process.end is None else "dim"
     if process.tagged:
         base = "yellow"
-    return [(left + " ", base), (fit(state, width - cell_len(left) - 1), style)]
+    left, more, state = (harmless(text) for text in (f"{indent}{fold}{name}", words, state))
+    room = max(0, width - cell_len(state) - 1)
+    more = fit(f" {more}", max(0, room - cell_len(left)))
+    return cut(
+        [(fit(left, room - cell_len(more)), base), (f"{more} ", "dim"), (state, style)], width
+    )
 
 
 def record_line(record: Mapping[str, Any], width: int, *, of_all: bool) -> Line:
     """One record. `of_all`: the list is of all processes, so that it has to say whose it is."""
     if record.get("type") != "action":
         return _other_line(record, width)
-    kind = harmless(str(record.get("kind")))
+    pieces = [
+        (str(record.get("kind")), ""),
+        (str(record.get("pid", "-")), ""),
+        (program(record.get("exe")), ""),
+        (subject(record), ""),
+        *_tail(record),
+    ]
+    (kind, _), (pid, _), (exe, _), (about, _), *tail = _harmless(pieces)
     when = clock_text(record.get("first_ns"))[: 12 if width >= WITH_PROGRAM else 8]
     line: Line = [(f"{when} ", "dim")]
     room = width - cell_len(when) - 1
     if of_all and width >= WITH_PROGRAM:
-        pid = harmless(str(record.get("pid", "-")))
-        line.append((f"{pid:>7} {fit(program(record.get('exe')), 10)} ", ""))
+        line.append((f"{pid:>7} {fit(exe, 10)} ", ""))
         room -= 19
     style = _KIND_STYLES.get(kind.partition(".")[0], "blue")
     kind_width = min(13, max(4, room // 3))
     line.append((fit(kind, kind_width) + " ", style))
     room -= kind_width + 1
-    tail = _tail(record)
     if _width(tail) > room // 2:
         tail = cut(tail, room // 2)
-    target = record.get("target")
-    text = harmless(str(target)) if target is not None else _said(record)
-    line.append((fit_path(text, max(0, room - _width(tail))), ""))
+    fitted = fit if kind == "proc.exec" else fit_path  # of a command the beginning says more
+    line.append((fitted(about, max(0, room - _width(tail))), ""))
     return cut([*line, *tail], width)
+
+
+def _harmless(line: Line) -> Line:
+    return [(harmless(text), style) for text, style in line]
 
 
 def _width(line: Line) -> int:
@@ -109,17 +124,17 @@ def _tail(record: Mapping[str, Any]) -> Line:
     """Count, bytes, errors and tags: what stands at the right."""
     parts: Line = []
     count, size, errors = record.get("count"), record.get("bytes"), record.get("errors")
-    if isinstance(count, int) and count != 1:
+    if isinstance(count, int) and count != 1 and record.get("kind") != "proc.exit":
         parts.append((f" x{count}", ""))
     if isinstance(size, int) and size:
         parts.append((f" {size_text(size)}", ""))
     if isinstance(errors, Mapping):
         for name, number in errors.items():
             times = "" if number == 1 else f" x{number}"
-            parts.append((f" {harmless(name + times)}", "red"))
+            parts.append((f" {name}{times}", "red"))
     tags = record.get("tags")
     if isinstance(tags, list):
-        parts += [(f" #{harmless(str(tag))}", "yellow") for tag in tags]
+        parts += [(f" #{tag}", "yellow") for tag in tags]
     return parts
 
 
@@ -136,12 +151,14 @@ def cut(line: Line, width: int) -> Line:
     return kept
 
 
-def _said(record: Mapping[str, Any]) -> str:
-    """What a record without a target tells instead."""
-    if record.get("kind") == "proc.exit":
-        return harmless(f"exit {record.get('signal') or record.get('status', '?')}")
-    text = record.get("text")
-    return harmless(str(text)) if text is not None else ""
+def whole(line: Line, width: int) -> Line:
+    """As many of the line's first pieces as fit without being cut; the first one in any case."""
+    kept = line[:1]
+    for piece in line[1:]:
+        if _width([*kept, piece]) > width:
+            break
+        kept.append(piece)
+    return cut(kept, width)
 
 
 def _other_line(record: Mapping[str, Any], width: int) -> Line:
@@ -156,5 +173,5 @@ def _other_line(record: Mapping[str, Any], width: int) -> Line:
     elif kind == "end":
         said = f"complete, exit {exit_text(record.get('exit'))}"
     when = clock_text(record.get("time_ns"))[: 12 if width >= WITH_PROGRAM else 8]
-    text = fit(f"{when} {harmless(kind)} {harmless(said)}", width)
+    text = fit(harmless(f"{when} {kind} {said}"), width)
     return [(text, "bold red" if kind == "gap" else "dim")]

@@ -76,13 +76,14 @@ class Session:
         log = self.log
         while True:
             batches = source.read()
+            log.prompt_ns = None
             for batch in batches:
                 log.feed(batch.lines, batch.part, batch.offset)
             if not batches:
                 self._behind = False
                 break
-            if not self._behind and source.state == "live" and log.last_ns is not None:
-                latency_s = (time.time_ns() - log.last_ns) / 1e9
+            if not self._behind and source.state == "live" and log.prompt_ns is not None:
+                latency_s = (time.time_ns() - log.prompt_ns) / 1e9
                 self._latency.feed(time.monotonic(), max(0.0, latency_s))
             if time.monotonic() >= until_s:
                 break

@@ -76,7 +76,8 @@ def test_a_finished_run_is_shown_with_its_tree_and_its_verdict(log: Path) -> Non
         tree = [line.split() for line in lines(app.processes) if line.strip()]
         assert tree[0] == ["all", "processes"]
         # The second child is the subshell, and the cat below it.
-        names = [(row[-2], row[-1]) for row in tree[1:]]
+        rows = [row[row[0] in ("│", "││") :] for row in tree[1:]]
+        names = [(row[1], row[-1]) for row in rows]
         assert sorted(names) == [
             ("cat", "0"),
             ("cat", "1"),
@@ -278,6 +279,18 @@ def test_a_command_has_its_terminal_and_its_status_is_ours(
     assert terminal.status() == 7
     assert b"chain head" in terminal.raw
     assert read_log(log_dir)[-1]["exit"] == {"code": 7}
+
+
+def test_what_is_typed_after_the_commands_end_is_the_displays(
+    watch: Callable[..., Terminal],
+) -> None:
+    """Its terminal keeps the focus and swallowed the q that is to quit."""
+    terminal = watch("--", "sh", "-c", "read -r word; exit 4")
+    terminal.wait_for("all other keys are the command's")
+    terminal.send("q\r")
+    terminal.wait_for("exit 4", "?:keys  q:quit")
+    terminal.send("q")
+    assert terminal.status() == 4
 
 
 def test_a_full_screen_program_works_and_gets_the_keys(

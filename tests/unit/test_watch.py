@@ -243,6 +243,51 @@ def test_the_end_of_a_path_is_what_is_kept() -> None:
     assert line.rstrip().endswith("/name")
 
 
+def test_processes_of_one_program_are_told_apart_by_their_words() -> None:
+    process = Process(1, 7, exe="/usr/bin/git", argv=["git", "index-pack", HOSTILE], end="0")
+    assert text(process_line(process, 28, None)).startswith(" 7 git index-pack")
+    check(process_line(process, 44, None), 44)
+
+
+def test_a_deep_process_in_a_narrow_tree_keeps_its_name() -> None:
+    process = Process(1, 23898, exe="/bin/lsb_release", end="0", depth=4)
+    assert text(process_line(process, 24, None)).startswith("││││ 23898 lsb_release")
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (action("file.rename", target="/a/old", to="/a/new"), "/a/old -> /a/new"),
+        (action("proc.exec", target="/usr/bin/git", argv=["git", "gc"]), "/usr/bin/git gc"),
+        (action("proc.exit", status=3, count=2), "exit 3"),
+    ],
+)
+def test_an_action_says_what_its_target_alone_does_not(record: Record, said: str) -> None:
+    line = text(record_line(record, 60, of_all=False))
+    assert " ".join(line.split()[2:]) == said
+
+
+def test_the_heading_of_a_busy_run_is_not_cut_at_80_columns() -> None:
+    log = Log([action("file.open", proc, count=70, errors={"ENOENT": 2}) for proc in range(1307)])
+    moment = Moment("live", per_s=(16_734.0, 10_400.0), latency_s=(0.005, 0.129))
+    first, second, _ = (text(line) for line in heading(log.run, moment, 80))
+    assert first.rstrip().endswith("5/129 ms")
+    assert second == (
+        " 1.3k proc, 1.3k alive  1.3k Actions 16.7k/s  91.5k events 10.4k/s  failed 2.6k"
+    )
+    assert "…" not in text(heading(log.run, moment, 40)[1])
+
+
+def test_latency_is_not_the_time_that_a_call_waited() -> None:
+    run = Log([action("file.stat", last_ns=5), action("proc.wait", last_ns=9)]).run
+    assert (run.prompt_ns, run.last_ns) == (5, 9)
+
+
+def test_a_run_that_has_ended_has_no_latency() -> None:
+    moment = Moment("ended", latency_s=(0.3, 0.3))
+    assert not any(" ms" in text(line) for line in heading(Run(), moment, 80))
+
+
 def test_the_heading_tells_of_tampering() -> None:
     bad = Bad(7, 100, "record 7 has another hash")
     report = Report(Verdict.TAMPERED, bad, 3, 7, 100, 0, "", False, None, None)
