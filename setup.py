@@ -24,6 +24,7 @@ modules = [
     "_aggregate",
     "_argcounts",
     "_chain",
+    "_detail",
     "_enrich",
     "_facts",
     "_jsonl",

@@ -14,7 +14,8 @@ import orjson
 
 from capsule import syscalls
 from capsule._aggregate import ActionLoop
-from capsule.events import DETAIL_KEYS, DetailValue, unpack_detail
+from capsule._detail import unpack_detail
+from capsule.events import DETAIL_KEYS, DetailValue
 from capsule.literals import is_internet
 from capsule.tags import Rule, Tagger, shipped_rules
 from capsule.text import escape
@@ -95,9 +96,7 @@ class Aggregator:
     def detail(self, detail: bytes) -> bytes:
         """Return a detail as JSON keys and values, each after a comma."""
         fields = sorted(unpack_detail(detail), key=lambda item: _ORDER[item[0]])
-        return b"".join(
-            b',"%s":%s' % (key.encode(), orjson.dumps(_plain(key, value))) for key, value in fields
-        )
+        return b"," + orjson.dumps({key: _plain(key, value) for key, value in fields})[1:-1]
 
     def candidates(
         self, kind: int, target: bytes | None, access: int

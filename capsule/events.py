@@ -29,14 +29,15 @@ A row whose kind is PROCESS_FACT tells who a process is from here on (`amount` i
 `target` its exe, `ts_ns` its effective uid or -1); one whose kind is PROCESS_GONE that the
 process has ended and its number will not be seen again. Every other row is one event.
 
-A row's detail is a list of fields, `DETAIL_FIELD` each followed by its value: see `pack_detail`.
+A row's detail is a list of fields, `DETAIL_FIELD` each followed by its value: bytes (type 0), an
+i64 (1), or a list of bytes, each after its u32 length (2); see capsule/_detail.pyx.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 NO_TIME = -(2**63)
@@ -200,50 +201,3 @@ DETAIL_KEYS = (
 """Names of an Action's own keys. Append only: their order is the order in the record."""
 
 DetailValue = bytes | int | list[bytes]
-
-
-def pack_detail(fields: Iterable[tuple[str, DetailValue]]) -> bytes:
-    """Return the fields as one detail. Bytes stay raw; an integer is 64 bits, signed."""
-    parts = []
-    for key, value in fields:
-        if isinstance(value, bytes):
-            code, body = 0, value
-        elif isinstance(value, int):
-            code, body = 1, struct.pack("<q", value)
-        else:
-            code = 2
-            body = b"".join(struct.pack("<I", len(item)) + item for item in value)
-        parts.append(DETAIL_FIELD.pack(_DETAIL_INDEX[key], code, len(body)) + body)
-    return b"".join(parts)
-
-
-def unpack_detail(detail: bytes) -> list[tuple[str, DetailValue]]:
-    """Return the fields that `pack_detail` packed, in order. ValueError if it is no detail."""
-    fields: list[tuple[str, DetailValue]] = []
-    at = 0
-    try:
-        while at < len(detail):
-            key, code, length = DETAIL_FIELD.unpack_from(detail, at)
-            at += DETAIL_FIELD.size
-            fields.append((DETAIL_KEYS[key], _unpack_value(code, detail[at : at + length])))
-            at += length
-    except (struct.error, IndexError):
-        raise ValueError("not a detail") from None
-    return fields
-
-
-def _unpack_value(code: int, body: bytes) -> DetailValue:
-    if code == 0:
-        return body
-    if code == 1:
-        return int(struct.unpack("<q", body)[0])
-    items = []
-    at = 0
-    while at < len(body):
-        (size,) = struct.unpack_from("<I", body, at)
-        items.append(body[at + 4 : at + 4 + size])
-        at += 4 + size
-    return items
-
-
-_DETAIL_INDEX = {key: index for index, key in enumerate(DETAIL_KEYS)}

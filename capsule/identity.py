@@ -5,9 +5,10 @@ Where the trace is silent the reader of /proc is asked, in a running trace only.
 
 from __future__ import annotations
 
+from capsule._detail import pack_detail
 from capsule._enrich import FactLoop
 from capsule._facts import Call, Fs, Target, Task
-from capsule.events import NO_PID, NO_TIME, pack_detail
+from capsule.events import NO_PID, NO_TIME
 from capsule.fdtable import FdTable
 from capsule.lineage import Life, Lineage, Process
 from capsule.procfs import ProcessFacts, ProcReader

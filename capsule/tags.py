@@ -30,8 +30,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from capsule._detail import unpack_detail
 from capsule.errors import UsageError
-from capsule.events import DetailValue, unpack_detail
+from capsule.events import DetailValue
 from capsule.syscalls import KINDS
 
 _ACCESS = {"read": 1, "write": 2, "read-write": 3}

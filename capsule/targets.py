@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 
 from capsule import literals
+from capsule._detail import pack_detail
 from capsule._facts import Call, Target, Task
-from capsule.events import DetailValue, pack_detail
+from capsule.events import DetailValue
 
 Fields = list[tuple[str, DetailValue]]
 Handler = Callable[[Call, Task], bool]
