@@ -79,6 +79,12 @@ def test_a_fifth_more_instructions_fails_and_less_does_not():
     assert line.startswith("parse: 1201 instructions a line, +20%")
 
 
+def test_a_release_of_python_without_counts_fails():
+    """It passed, and nothing guarded the releases after 3.11."""
+    (line,) = instructions.regressions({"parse": 1200.0}, None)
+    assert line.startswith("no counts are stored for cpython-3.")
+
+
 def test_the_table_has_a_verdict_for_each_goal():
     words = [sys.executable, "-m", "benchmarks.table", "--size=tiny", "--pairs=1", "--only=memory"]
     done = subprocess.run(words, cwd=REPO, env=runs.our_env(), capture_output=True, check=True)
