@@ -59,6 +59,14 @@ def escape_arg(text: str) -> str:
     return escape(os.fsencode(text))
 
 
+def unescape_arg(text: str) -> str:
+    """Return what `escape_arg` wrote as `text`; text that it cannot have written is itself."""
+    try:
+        return os.fsdecode(unescape(text))
+    except ValueError:
+        return text
+
+
 def harmless(text: str) -> str:
     """`text` with control, bidi and other invisible characters written as escapes."""
     if text.isprintable():

@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from capsule.dialects import oci
-from capsule.dialects.rendering import Asked, Rendered
+from capsule.dialects.rendering import Asked, Rendered, comments
 from capsule.policy import Policy
 
 _HEAD = """\
@@ -35,7 +35,7 @@ def render(policy: Policy, asked: Asked) -> Rendered:
     found, notes = oci.profile(policy, asked)
     head = _HEAD.format(name=asked.name, escalation=str(not asked.no_new_privs).lower())
     lines = [
-        *(f"# This profile {note}." for note in notes),
+        *comments(notes, "This profile"),
         "apiVersion: security-profiles-operator.x-k8s.io/v1beta1",
         "kind: SeccompProfile",
         "metadata:",

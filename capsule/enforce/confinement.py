@@ -18,7 +18,7 @@ from capsule.enforce.disk import Disk
 from capsule.enforce.landlock import Fs, Net, Scope
 from capsule.errors import TraceFailed, UsageError
 from capsule.policy import Policy
-from capsule.text import escape_arg
+from capsule.text import unescape_arg
 
 LAYERS = {
     "seccomp": "system calls",
@@ -140,14 +140,14 @@ class Confinement:
                 for right in Net if right & net and right.name
             },
             "scoped": [one.name.lower() for one in Scope if one & scope and one.name],
-            "wide": {escape_arg(path): escape_arg(why) for path, why in planned.wide.items()},
+            "wide": dict(planned.wide),
         }  # fmt: skip
 
     def _add(self, path: str, rights: Fs) -> bool:
         """Allow a path; False when it has gone since, or is of no file system (pipes, sockets)."""
         try:
-            fd = os.open(path, _OPEN)
-        except OSError:
+            fd = os.open(unescape_arg(path), _OPEN)
+        except (OSError, ValueError):
             return False
         try:
             _confine.add_path(self._ruleset, rights, fd)

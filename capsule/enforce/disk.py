@@ -9,14 +9,18 @@ from collections.abc import Iterator
 
 from capsule import generalise
 from capsule.enforce.landlock import Kind
+from capsule.text import escape_arg, unescape_arg
 
 
 class Disk:
-    """`landlock.Tree` of this machine. What cannot be looked at is not there."""
+    """`landlock.Tree` of this machine. What cannot be looked at is not there.
+
+    Paths are what a log and a policy write: escaped (`capsule.text`).
+    """
 
     def kind(self, path: str) -> Kind | None:
         try:
-            mode = os.stat(path).st_mode
+            mode = os.stat(unescape_arg(path)).st_mode
         except (OSError, ValueError):
             return None
         if stat.S_ISDIR(mode):
@@ -25,12 +29,12 @@ class Disk:
 
     def is_shared(self, path: str) -> bool:
         try:
-            return bool(os.stat(path).st_mode & stat.S_ISVTX)
-        except OSError:
+            return bool(os.stat(unescape_arg(path)).st_mode & stat.S_ISVTX)
+        except (OSError, ValueError):
             return False
 
     def matching(self, pattern: str) -> Iterator[str]:
-        wild = "*".join(glob.escape(part) for part in pattern.split("*"))
-        for path in glob.iglob(wild, include_hidden=True):
+        wild = "*".join(glob.escape(unescape_arg(part)) for part in pattern.split("*"))
+        for path in map(escape_arg, glob.iglob(wild, include_hidden=True)):
             if generalise.matches(pattern, path):
                 yield path

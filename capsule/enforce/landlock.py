@@ -164,7 +164,7 @@ class _Planner:
 
     def plan(self) -> Plan:
         rights = {"read": _READ, "write": _WRITE, "exec": Fs.EXECUTE | Fs.READ_FILE}
-        for (kind, what), rule in self.policy.rules.items():
+        for (kind, what), rule in sorted(self.policy.rules.items()):
             if kind not in PATHS or kind == "change":
                 continue  # no Landlock right stands for chmod(2) and the like
             if what == _PROC or what.startswith((f"{_PROC}/", "/proc/*")):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tests.conftest import RunCapsule
@@ -53,6 +54,8 @@ def test_observe_draft_check(capsule: RunCapsule, log_dir: Path, tmp_path: Path)
     assert found["call", "execve"]["why"] == "seen"
     assert found["call", "restart_syscall"]["why"] != "seen"
     assert ("exec", "/lib64/ld-linux-x86-64.so.2") in found
+    schema = json.loads(capsule("profile", "--schema").stdout)
+    jsonschema.Draft202012Validator(schema).validate(json.loads(drafted.stdout))
     assert ("read", "/etc/passwd") not in found and ("connect", "127.0.0.1:9") not in found
 
     seen = found["read", f"{tmp_path}/work"]["evidence"][0]

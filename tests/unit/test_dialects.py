@@ -156,6 +156,60 @@ def test_kubernetes_says_what_oci_says() -> None:
     assert "localhostProfile: operator/prog.json" in rendered.text
 
 
+_ACTIONS = {"enum": ["SCMP_ACT_ERRNO", "SCMP_ACT_ALLOW"]}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
+_ARGUMENT = {
+    "required": ["index", "op"],
+    "properties": {
+        "index": {**_NUMBER, "maximum": 5}, "value": _NUMBER, "valueTwo": _NUMBER,
+        "op": {"const": "SCMP_CMP_MASKED_EQ"},
+    },
+    "additionalProperties": False,
+}  # fmt: skip
+SECCOMP_PROFILE = {
+    "required": ["defaultAction"],
+    "properties": {
+        "defaultAction": _ACTIONS,
+        "architectures": {"type": "array", "items": {"const": "SCMP_ARCH_X86_64"}},
+        "syscalls": {
+            "type": "array",
+            "items": {
+                "required": ["action", "names"],
+                "properties": {
+                    "action": _ACTIONS,
+                    "names": {
+                        "type": "array", "minItems": 1, "uniqueItems": True,
+                        "items": {"type": "string"},
+                    },
+                    "errnoRet": {"type": "integer", "minimum": 0, "maximum": 2**31 - 1},
+                    "args": {"type": "array", "maxItems": 6, "items": _ARGUMENT},
+                },
+                "additionalProperties": False,
+            },
+        },
+    },
+    "additionalProperties": False,
+}  # fmt: skip
+"""What the operator's API reference says of a SeccompProfile's spec, of what we write of it:
+the API server refuses or drops what does not fit its CRD."""
+
+
+def test_kubernetes_fits_what_the_operator_documents() -> None:
+    validator = jsonschema.Draft202012Validator(SECCOMP_PROFILE)
+    spec = yaml.safe_load(DIALECTS["kubernetes"](SAMPLE, ASKED).text)["spec"]
+    validator.validate(spec)
+    for broken in ({**spec, "defaultErrnoRet": 1}, {**spec, "syscalls": [{"names": ["read"]}]}):
+        assert not validator.is_valid(broken)
+
+
+@pytest.mark.parametrize("name", ["kubernetes"])
+def test_no_name_ends_a_comment(name: str) -> None:
+    forged = policy("call read", "call x\nptrace: 1\n#")
+    lines = DIALECTS[name](forged, ASKED).text.splitlines()
+    assert [line for line in lines if line.lstrip().startswith("ptrace: 1")] == []
+    assert "denies x\\x0aptrace: 1" in "\n".join(lines)
+
+
 def test_a_profile_is_named_for_its_program() -> None:
     assert name_of(SAMPLE) == "prog-sh"
     assert name_of(Policy()) == "capsule"
