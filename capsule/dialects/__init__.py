@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from capsule.dialects import kubernetes, landlockconfig, native, oci
+from capsule.dialects import kubernetes, landlockconfig, minijail, native, oci
 from capsule.dialects.rendering import Asked, Rendered
 from capsule.policy import Policy
 
@@ -21,6 +21,7 @@ DIALECTS: Mapping[str, Render] = MappingProxyType(
         "oci": oci.render,
         "kubernetes": kubernetes.render,
         "landlockconfig": landlockconfig.render,
+        "minijail": minijail.render,
     }
 )
 """The name that `capsule profile --format` takes → the dialect."""

@@ -202,7 +202,7 @@ def test_kubernetes_fits_what_the_operator_documents() -> None:
         assert not validator.is_valid(broken)
 
 
-@pytest.mark.parametrize("name", ["kubernetes"])
+@pytest.mark.parametrize("name", ["kubernetes", "minijail"])
 def test_no_name_ends_a_comment(name: str) -> None:
     forged = policy("call read", "call x\nptrace: 1\n#")
     lines = DIALECTS[name](forged, ASKED).text.splitlines()
