@@ -1,4 +1,4 @@
-"""Which system calls runc and crun themselves make under a container's seccomp filter.
+"""Which system calls runc, crun and bwrap themselves make under a container's seccomp filter.
 
     python -m benchmarks.runtime_base [RUNTIME...]      prints capsule/dialects/runtimes.tsv
 
@@ -10,6 +10,8 @@ made     what strace sees the runtime call between the filter and the program, i
 needed   the calls without which the container does not start: each call of `made` is denied
          alone, and all others of x86-64 together. A call may be made, fail, and not be missed; but
          what it was to close or to drop then stays, so that a profile allows all that is made.
+
+bwrap always sets no_new_privs, and its own pid 1 goes on under the filter.
 
 Needs root, gcc, strace and the runtimes.
 """
@@ -26,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from capsule import syscalls
+from capsule.enforce import bpf
 
 RUNS = 20
 PROGRAM = r"""
@@ -59,6 +62,65 @@ def seccomp(allowed: set[str]) -> dict[str, Any]:
     }
 
 
+class Bubble:
+    """The same static program under bubblewrap."""
+
+    def __init__(self, where: Path, runtime: str) -> None:
+        self.where, self.runtime = where, runtime
+        build(where / "main")
+
+    def start(self, allowed: set[str], *tracer: str) -> bool:
+        """Say whether the program ran and bwrap ended well, under a filter of these calls."""
+        numbers = {row.number: row.name for row in syscalls.table() if row.number is not None}
+        verdicts = {
+            number: bpf.Verdict(bpf.ALLOW if name in allowed else bpf.fail(bpf.EPERM))
+            for number, name in numbers.items()
+        }
+        program = bpf.assemble(bpf.compile_filter(bpf.Filter(verdicts)))
+        (self.where / "filter").write_bytes(program)
+        words = [*tracer, self.runtime, "--seccomp", "0", "--unshare-all", "--die-with-parent",
+                 "--ro-bind", str(self.where), "/here", "--", "/here/main"]  # fmt: skip
+        with (self.where / "filter").open("rb") as filter_:
+            try:
+                done = subprocess.run(
+                    words, stdin=filter_, capture_output=True, timeout=10, check=False
+                )
+            except subprocess.TimeoutExpired:
+                return False
+        return done.returncode == 0 and done.stdout == b"started\n"
+
+    def made(self, every: set[str]) -> set[str]:
+        """Return what bwrap calls under the filter: to the execve, and in its pid 1 to the end.
+
+        Of these the program itself needs write and exit_group: without them nothing is told.
+        """
+        out = self.where / "strace"
+        if not self.start(every, "strace", "-f", "-o", str(out)):
+            raise SystemExit(f"{self.runtime} starts nothing here")
+        held: set[str] = set()
+        found: set[str] = set()
+        for line in out.read_text(errors="replace").splitlines():
+            match = _CALL.match(line)
+            if match is None:
+                continue
+            tid, name = match.groups()
+            if tid in held and "<... prctl resumed>" not in line:
+                found.add(name)
+            if "PR_SET_SECCOMP" in line:
+                held.add(tid)
+            elif 'execve("/here/main"' in line:
+                held.discard(tid)
+        return found
+
+
+def build(main: Path) -> None:
+    """Compile the program."""
+    source = main.with_suffix(".c")
+    source.write_text(PROGRAM)
+    words = ["gcc", "-O1", "-static", "-nostdlib", "-o", main, source]
+    subprocess.run(words, check=True)
+
+
 class Bundle:
     """A container of one static program."""
 
@@ -66,11 +128,11 @@ class Bundle:
         self.where, self.runtime, self.no_new_privs = where, runtime, no_new_privs
         for name in ("proc", "dev"):
             (where / "rootfs" / name).mkdir(parents=True)
-        (where / "main.c").write_text(PROGRAM)
-        subprocess.run(
-            ["gcc", "-O1", "-static", "-nostdlib", "-o", where / "rootfs/main", where / "main.c"],
-            check=True,
-        )
+        build(where / "rootfs/main")
+
+    def made(self, every: set[str]) -> set[str]:
+        """Return what the runtime calls under the profile."""
+        return made(self, every)
 
     def start(self, allowed: set[str], *tracer: str) -> bool:
         """Say whether the program ran, under a profile that allows these calls."""
@@ -137,18 +199,22 @@ def made(bundle: Bundle, every: set[str]) -> set[str]:
 def main() -> int:
     """Print a row for each runtime, with and without no_new_privs."""
     every = {row.name for row in syscalls.table() if row.number is not None}
-    for runtime in sys.argv[1:] or ("crun", "runc"):
+    for runtime in sys.argv[1:] or ("crun", "runc", "bwrap"):
         if shutil.which(runtime) is None:
             print(f"# {runtime}: not on this machine")
             continue
         first = subprocess.run([runtime, "--version"], capture_output=True, text=True, check=True)
-        version = first.stdout.split()[2]
-        for no_new_privs in (True, False):
+        version = first.stdout.split()[1 if runtime == "bwrap" else 2]
+        for no_new_privs in (True,) if runtime == "bwrap" else (True, False):
             with tempfile.TemporaryDirectory() as where:
-                bundle = Bundle(Path(where), runtime, no_new_privs)
+                bundle: Bundle | Bubble
+                if runtime == "bwrap":
+                    bundle = Bubble(Path(where), runtime)
+                else:
+                    bundle = Bundle(Path(where), runtime, no_new_privs)
                 calls: set[str] = set()
                 for _ in range(RUNS):
-                    calls |= made(bundle, every)
+                    calls |= bundle.made(every)
                 needed = {one for one in calls if not bundle.start((calls | set(OWN)) - {one})}
                 starts = sum(bundle.start(calls | set(OWN)) for _ in range(RUNS))
                 mode = "yes" if no_new_privs else "no"

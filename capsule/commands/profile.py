@@ -67,13 +67,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--name {name!r}: use small letters, digits, and - between them")
     runtimes = tuple(dict.fromkeys(args.runtime or RUNTIMES))
     rendered = DIALECTS[args.format](found, Asked(name, home, runtimes, args.no_new_privs))
+    text = rendered.text.encode("utf-8", "surrogateescape")  # a name may be of any bytes
     if args.output:
         try:
-            Path(args.output).write_text(rendered.text, "utf-8")
+            Path(args.output).write_bytes(text)
         except OSError as error:
             raise CapsuleError(f"cannot write {args.output}: {error.strerror}") from None
     else:
-        sys.stdout.write(rendered.text)
+        sys.stdout.buffer.write(text)
+        sys.stdout.flush()
     if not args.quiet:
         for line in [] if args.policy else report(found):
             print(f"capsule: {harmless(line)}", file=sys.stderr)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from capsule.dialects import kubernetes, landlockconfig, minijail, native, oci
+from capsule.dialects import bwrap, kubernetes, landlockconfig, minijail, native, oci, srt
 from capsule.dialects.rendering import Asked, Rendered
 from capsule.policy import Policy
 
@@ -22,6 +22,8 @@ DIALECTS: Mapping[str, Render] = MappingProxyType(
         "kubernetes": kubernetes.render,
         "landlockconfig": landlockconfig.render,
         "minijail": minijail.render,
+        "bwrap": bwrap.render,
+        "sandbox-runtime": srt.render,
     }
 )
 """The name that `capsule profile --format` takes → the dialect."""

@@ -67,6 +67,13 @@ def of(policy: Policy) -> Calls:
     return Calls(allowed, absent, tuple(sorted(wanted - set(numbers))))
 
 
+def only_paths(policy: Policy) -> str:
+    """Return the note of a dialect that has no words for calls."""
+    kinds = ("call", "memory", "socket", "argument")
+    number = sum(1 for kind, _ in policy.rules if kind in kinds)
+    return f"cannot say which system calls and arguments: {number} rules are not in it"
+
+
 def not_calls(policy: Policy, beyond: tuple[str, ...] = ()) -> list[str]:
     """Return the note on all rules that are not about calls; `beyond`: kinds that are said."""
     said = {"call", "memory", "socket", "argument", *beyond}

@@ -27,6 +27,19 @@ class Disk:
             return "dir"
         return "device" if stat.S_ISCHR(mode) or stat.S_ISBLK(mode) else "file"
 
+    def link(self, path: str) -> str | None:
+        try:
+            return escape_arg(os.readlink(unescape_arg(path)))
+        except (OSError, ValueError):
+            return None
+
+    def links(self, directory: str) -> Iterator[str]:
+        try:
+            with os.scandir(unescape_arg(directory)) as entries:
+                yield from (escape_arg(one.path) for one in entries if one.is_symlink())
+        except (OSError, ValueError):
+            return
+
     def is_shared(self, path: str) -> bool:
         try:
             return bool(os.stat(unescape_arg(path)).st_mode & stat.S_ISVTX)

@@ -77,6 +77,12 @@ class Tree(Protocol):
     def matching(self, pattern: str) -> Iterable[str]:
         """What is there that a pattern stands for."""
 
+    def link(self, path: str) -> str | None:
+        """The text of a symbolic link; None if there is none."""
+
+    def links(self, directory: str) -> Iterable[str]:
+        """The symbolic links that lie directly in a directory."""
+
 
 def handled(abi: int) -> tuple[Fs, Net, Scope]:
     """Return all that a kernel of this ABI can hold."""
@@ -234,7 +240,7 @@ class _Planner:
     def _grant_wide(self, directory: str, rights: Fs, why: str) -> None:
         while directory != "/" and self._kind(directory) != "dir":
             directory = posixpath.dirname(directory)
-        if self._guarded(directory) and directory not in self.allow_wide:
+        if guarded(directory, self.home, self.tree) and directory not in self.allow_wide:
             if self._kind(why) in (None, "dir") or rights & _REMOVE:
                 self.out.refused.setdefault(directory, why)
             else:
@@ -243,15 +249,6 @@ class _Planner:
         self._grant(directory, rights)
         if rights & ~(Fs.READ_DIR | Fs.REFER):
             self.out.wide.setdefault(directory, why)
-
-    def _guarded(self, directory: str) -> bool:
-        """Whether a directory must not be opened as a whole."""
-        parts = directory.strip("/").split("/")
-        if directory in (self.home, "/root") or generalise.CREDENTIALS.intersection(parts):
-            return True
-        if posixpath.dirname(directory) == "/home":
-            return True
-        return len(parts) == 1 and not self.tree.is_shared(directory)
 
     def _grant(self, path: str, rights: Fs) -> None:
         kind = self._kind(path)
@@ -281,6 +278,18 @@ class _Planner:
                 self.out.ports[port] = self.out.ports.get(port, Net(0)) | right
             elif what.endswith(":*"):
                 self.out.open_ports |= right
+
+
+def guarded(directory: str, home: str, tree: Tree) -> bool:
+    """Say whether a directory must not be opened as a whole."""
+    parts = directory.strip("/").split("/")
+    if directory in (home, "/root") or generalise.CREDENTIALS.intersection(parts):
+        return True
+    if posixpath.dirname(directory) == "/home":
+        return True
+    if tree.is_shared(directory):
+        return False
+    return len(parts) == 1 or home.startswith(directory + "/")
 
 
 def _port(address: str) -> int | None:
