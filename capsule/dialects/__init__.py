@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from capsule.dialects import bwrap, kubernetes, landlockconfig, minijail, native, oci, srt
+from capsule.dialects import bwrap, kubernetes, landlockconfig, minijail, native, oci, srt, systemd
 from capsule.dialects.rendering import Asked, Rendered
 from capsule.policy import Policy
 
@@ -20,10 +20,12 @@ DIALECTS: Mapping[str, Render] = MappingProxyType(
         "native": native.render,
         "oci": oci.render,
         "kubernetes": kubernetes.render,
+<<<<<<< ours
         "landlockconfig": landlockconfig.render,
         "minijail": minijail.render,
         "bwrap": bwrap.render,
         "sandbox-runtime": srt.render,
+        "systemd": systemd.render,
     }
 )
 """The name that `capsule profile --format` takes → the dialect."""
