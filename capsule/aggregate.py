@@ -27,7 +27,7 @@ COUNTED = 1 << 16
 _WRITES = frozenset(("file.write", "file.create", "file.copy", "file.truncate", "file.rename"))
 _SUMMED = _WRITES | {"net.connect", "net.send", "proc.exit", "proc.exec"}
 _ORDER = {key: index for index, key in enumerate(DETAIL_KEYS)}
-_YES_OR_NO = frozenset(("argv_cut", "core", "unseen", "setuid_ignored"))
+_YES_OR_NO = frozenset(("argv_cut", "core", "unseen", "setuid_ignored", "kept"))
 
 
 class Aggregator:

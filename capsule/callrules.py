@@ -21,6 +21,21 @@ def user_id(text: bytes) -> int | None:
     return int(text) if text.isdigit() and len(text) < 11 and int(text) < 2**32 - 1 else None
 
 
+def _kept(process: Process, name: bytes, args: list[bytes]) -> bool:
+    """Say whether a process is known to have had all ids that a call sets: nothing changes."""
+    had = [process.uid, process.euid, process.suid]
+    if name in (b"setuid", b"setreuid"):  # these may set the saved id too
+        had = had[:1] * len(args) if had == had[:1] * 3 else []
+    elif name == b"setresgid":
+        had = [process.gid, process.egid, None]
+    elif name != b"setresuid":
+        return False
+    return len(had) >= len(args) > 0 and all(
+        arg == b"-1" or (has is not None and user_id(arg) == has)
+        for arg, has in zip(args, had, strict=False)
+    )
+
+
 class CallRules(SocketRules):
     """The rules of calls that change what is known, and of pids that nobody announced."""
 
@@ -176,9 +191,12 @@ class CallRules(SocketRules):
         process: Process = task.process
         name = call.name.removesuffix(b"32")
         text = name + b"(" + b", ".join(call.args) + b")"
+        fields: Fields = [("call", name)]
         if call.error is None and call.retval is not None:
+            if _kept(process, name, call.args):
+                fields.append(("kept", 1))
             self._change_ids(process, name, call.args)
-        self._emit(call, "cred.change", task, Target(text[:256]), [("call", name)])
+        self._emit(call, "cred.change", task, Target(text[:256]), fields)
         if call.error is None:
             self._announce(process)
         return True

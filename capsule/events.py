@@ -196,7 +196,7 @@ DETAIL_KEYS = (
     "path", "to", "argv", "argv_cut", "cwd", "root", "parent", "ppid", "interpreter", "blake3",
     "child", "child_pid", "tid", "flags", "status", "signal", "core", "sender", "code", "family",
     "redacted", "call", "text", "local", "unseen", "ns_pid", "fds", "cgroup", "namespaces",
-    "started_ns", "setuid_ignored",
+    "started_ns", "setuid_ignored", "kept",
 )  # fmt: skip
 """Names of an Action's own keys. Append only: their order is the order in the record."""
 

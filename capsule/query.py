@@ -55,12 +55,17 @@ CREATE TABLE processes AS
   SELECT run, proc, min(pid) AS pid,
          arg_max(exe, seq) AS exe,
          arg_max(argv, seq) FILTER (kind = 'proc.exec' AND failed = 0) AS argv,
-         min(parent) FILTER (kind = 'proc.exec') AS parent,
+         coalesce(min(actions.parent) FILTER (kind = 'proc.exec'), any_value(spawned.parent))
+           AS parent,
          min(time) AS started, max(make_timestamp_ns(last_ns)) AS last_seen,
          max(status) FILTER (kind = 'proc.exit') AS exit_status,
          max(signal) FILTER (kind = 'proc.exit') AS exit_signal,
          sum(count)::BIGINT AS events
-  FROM actions WHERE proc IS NOT NULL GROUP BY run, proc ORDER BY run, proc;
+  FROM actions LEFT JOIN (
+    SELECT run, child AS proc, any_value(proc) AS parent
+    FROM actions WHERE kind = 'proc.spawn' AND child IS NOT NULL GROUP BY run, child
+  ) spawned USING (run, proc)
+  WHERE proc IS NOT NULL GROUP BY run, proc ORDER BY run, proc;
 
 DROP TABLE records;
 

@@ -16,6 +16,7 @@
     errors = ["EPERM"]               # at least one call failed so
     uid = [0]  uid_not = [0]         # the effective uid, where it is known
     detail = { flags = "*NEWUSER*" } # globs on the Action's own keys
+    detail_not = { kept = "*" }      # globs, none may match
 
 Every condition of a rule must hold.
 """
@@ -39,6 +40,7 @@ _ACCESS = {"read": 1, "write": 2, "read-write": 3}
 _KEYS = {
     "tag", "why", "kind", "target", "target_not", "access", "port_below", "internet",
     "bytes_from", "failed", "errors", "uid", "uid_not", "detail",
+    "detail_not",
 }  # fmt: skip
 
 
@@ -60,6 +62,7 @@ class Rule:
     uid: frozenset[int] = frozenset()
     uid_not: frozenset[int] = frozenset()
     detail: dict[str, re.Pattern[bytes]] = field(default_factory=dict)
+    detail_not: dict[str, re.Pattern[bytes]] = field(default_factory=dict)
 
     def may_apply(self, target: bytes | None, access: int) -> bool:
         """Say whether the parts that depend on target and access alone hold."""
@@ -101,12 +104,16 @@ class Rule:
             return False
         if self.uid_not and (uid < 0 or uid in self.uid_not):
             return False
-        if self.detail:
-            fields = dict(unpack_detail(detail)) if detail else {}
-            for key, pattern in self.detail.items():
-                if key not in fields or not pattern.fullmatch(_as_text(fields[key])):
-                    return False
-        return True
+        if not (self.detail or self.detail_not):
+            return True
+        fields = dict(unpack_detail(detail)) if detail else {}
+
+        def has(key: str, pattern: re.Pattern[bytes]) -> bool:
+            return key in fields and pattern.fullmatch(_as_text(fields[key])) is not None
+
+        return all(has(*one) for one in self.detail.items()) and not any(
+            has(*one) for one in self.detail_not.items()
+        )
 
 
 def _as_text(value: DetailValue) -> bytes:
@@ -176,6 +183,13 @@ def _numbers(table: dict[str, object], key: str, where: str) -> frozenset[int]:
     return frozenset(value)
 
 
+def _globs(table: dict[str, object], key: str, where: str) -> dict[str, re.Pattern[bytes]]:
+    globs = table.get(key, {})
+    if not isinstance(globs, dict) or not all(isinstance(v, str) for v in globs.values()):
+        raise UsageError(f"{where}: {key} must be a table of globs")
+    return {name: glob([value]) for name, value in globs.items()}
+
+
 def _one(table: dict[str, object], key: str, kind: type, where: str) -> object:
     value = table.get(key)
     if value is not None and type(value) is not kind:
@@ -202,9 +216,6 @@ def _rule(table: dict[str, object], where: str) -> Rule:
     access = _words(table, "access", where)
     if set(access) - set(_ACCESS):
         raise UsageError(f"{where}: access is read, write or read-write")
-    details = table.get("detail", {})
-    if not isinstance(details, dict) or not all(isinstance(v, str) for v in details.values()):
-        raise UsageError(f"{where}: detail must be a table of globs")
     target, target_not = _words(table, "target", where), _words(table, "target_not", where)
     port = _one(table, "port_below", int, where)
     amount = _one(table, "bytes_from", int, where)
@@ -224,7 +235,8 @@ def _rule(table: dict[str, object], where: str) -> Rule:
         errors=frozenset(word.encode() for word in _words(table, "errors", where)),
         uid=_numbers(table, "uid", where),
         uid_not=_numbers(table, "uid_not", where),
-        detail={key: glob([value]) for key, value in details.items()},
+        detail=_globs(table, "detail", where),
+        detail_not=_globs(table, "detail_not", where),
     )
 
 

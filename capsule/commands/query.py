@@ -77,7 +77,7 @@ def _print(result: duckdb.DuckDBPyRelation, how: str) -> None:
             line = orjson.dumps(dict(zip(names, row, strict=True)), default=str)
             sys.stdout.buffer.write(line + b"\n")
     elif how == "csv":
-        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer = csv.writer(_LineFeeds(), lineterminator="\r\n")
         writer.writerow(names)
         writer.writerows([_text(value) for value in row] for row in rows)
     else:
@@ -101,6 +101,13 @@ def _print_parquet(result: duckdb.DuckDBPyRelation) -> None:
             "parquet needs pyarrow; install it with: pip install 'capsule-runtime[query]'"
         ) from None
     pyarrow.parquet.write_table(result.to_arrow_table(), sys.stdout.buffer)
+
+
+class _LineFeeds:
+    """Ends rows with LF alone. Told that LF ends them, csv would leave a lone CR unquoted (3.11)."""
+
+    def write(self, row: str) -> int:
+        return sys.stdout.write(row.removesuffix("\r\n") + "\n")
 
 
 def _text(value: Any) -> str:

@@ -41,6 +41,15 @@ def test_the_tables_say_what_the_log_says(capsule: RunCapsule, log_dir: Path) ->
     assert rows == [{"errno": "ENOENT", "times": 1}]
 
 
+def test_a_process_that_never_executed_anything_has_its_parent(capsule: RunCapsule) -> None:
+    capsule("trace", "-q", "--", "sh", "-c", "(exit 4); (exit 5)")
+    sql = "SELECT parent, argv, exit_status FROM processes ORDER BY proc"
+    assert ask(capsule, sql)[1:] == [
+        {"parent": 1, "argv": None, "exit_status": 4},
+        {"parent": 1, "argv": None, "exit_status": 5},
+    ]
+
+
 def test_many_runs_at_once(capsule: RunCapsule) -> None:
     for code in (1, 2):
         capsule("trace", "-q", "--", "sh", "-c", f"exit {code}")
@@ -66,6 +75,10 @@ def test_csv_and_parquet(capsule: RunCapsule) -> None:
     capsule("trace", "-q", "--", "true")
     sql = "SELECT kind, count, argv FROM actions WHERE kind = 'proc.exec'"
     assert capsule("query", sql, "--format", "csv").stdout == b"kind,count,argv\nproc.exec,1,true\n"
+    odd = "SELECT 'a' || chr(13) || 'b' AS cr, 'a,\"b' AS quote, NULL AS none"
+    odd_line = b'"a\rb","a,""b",\n'
+    assert capsule("query", odd, "--format", "csv").stdout == b"cr,quote,none\n" + odd_line
+    assert capsule("query", "SELECT ''", "--format", "csv").stdout.endswith(b'\n""\n')
     table = pyarrow.parquet.read_table(io.BytesIO(capsule("query", sql, "--format=parquet").stdout))
     assert table.to_pylist() == [{"kind": "proc.exec", "count": 1, "argv": ["true"]}]
 

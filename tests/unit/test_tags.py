@@ -71,7 +71,10 @@ CASES = {
         "socket(AF_PACKET, SOCK_DGRAM, htons(ETH_P_ALL)) = 3<socket:[7]>",
         "socket(AF_UNIX, SOCK_DGRAM, 0) = 3<socket:[7]>",
     ),
-    "priv.change": ("setuid(1000) = 0", "getuid() = 1000"),
+    "priv.change": (
+        "getresuid([0], [1000], [0]) = 0\nsetresuid(-1, 0, -1) = 0",
+        "getresuid([1000], [0], [0]) = 0\nsetresuid(-1, 0, -1) = 0",
+    ),
     "priv.namespace": ("unshare(CLONE_NEWNS) = 0", "getpid() = 10"),
     "priv.chroot": ('chroot("/srv/jail") = 0', 'chdir("/srv/jail") = 0'),
     "priv.mount": (
@@ -148,6 +151,29 @@ def test_every_shipped_rule_has_a_case() -> None:
     assert all(rule.why for rule in shipped_rules())
 
 
+@pytest.mark.parametrize(
+    ("before", "call", "kept"),
+    [
+        ("getresuid([7], [7], [7])", "setuid(7)", True),
+        ("getresuid([7], [7], [0])", "setuid(7)", False),
+        ("getresuid([7], [7], [7])", "setreuid(-1, 7)", True),
+        ("getresuid([7], [7], [0])", "setreuid(-1, 7)", False),
+        ("getresgid([7], [8], [9])", "setresgid(7, 8, -1)", True),
+        ("getresgid([7], [8], [9])", "setresgid(7, 8, 9)", False),
+        ("getuid()", "setresuid(-1, 0, -1)", False),
+        ("getresuid([7], [7], [7])", "setgid(7)", False),
+        ("getresuid([7], [7], [7])", "setgroups(0, NULL)", False),
+    ],
+)
+def test_only_ids_that_a_process_surely_had_are_no_change(
+    before: str, call: str, kept: bool
+) -> None:
+    *_, changed = actions(f"10 {before} = 0\n10 {call} = 0\n")
+    assert changed["kind"] == "cred.change"
+    assert changed.get("kept", False) is kept
+    assert ("priv.change" in changed.get("tags", ())) is not kept
+
+
 def test_own_rules_add_to_the_shipped_ones(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(
@@ -175,6 +201,7 @@ def test_own_rules_add_to_the_shipped_ones(tmp_path: Path) -> None:
         ('[[rule]]\ntag = "a.b"\nkind = "file.open"\naccess = "rw"', "access is read, write"),
         ('[[rule]]\ntag = "a.b"\nkind = "file.open"\nuid = "root"', "uid must be a number"),
         ('[[rule]]\ntag = "a.b"\nkind = "file.open"\ndetail = 1', "detail must be a table"),
+        ('[[rule]]\ntag = "a.b"\nkind = "file.open"\ndetail_not = 1', "detail_not must be a"),
     ],
 )
 def test_rule_that_cannot_be_used_is_named(text: str, complaint: str) -> None:
