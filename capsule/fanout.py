@@ -1,4 +1,4 @@
-"""Publishes a run: the XPUB socket in the logger's process, and the sink that feeds it.
+"""Publishes a run: the XPUB socket in the logger's process.
 
 A record is published after it has reached the file, so what a subscriber has seen is in the
 log. XPUB drops for a subscriber whose queue is full, and for that one alone; the trace does
@@ -20,9 +20,11 @@ import orjson
 import zmq
 
 from capsule import curve
+from capsule.burst import Burst
 from capsule.endpoints import Endpoint, Publish, prepare_socket_path, socket_mode
 from capsule.errors import TraceFailed
 from capsule.frames import END, HEARTBEAT, overlaps, pack_head, records
+from capsule.publishsink import PublishingSink
 from capsule.stage import Sink
 from capsule.tap import TapEnd
 from capsule.wire import Shell
@@ -30,13 +32,26 @@ from capsule.wire import Shell
 MAX_SUBSCRIPTION = 4096
 """Bytes that a subscriber may send at once; who sends more is cut off."""
 
-HEARTBEAT_S = 1.0
+HEARTBEAT_NS = 1_000_000_000
 PATIENCE_MS = 100
 """How long a lossless send blocks before it looks whether the run was aborted."""
 
 GOODBYE_S = 1.0
 LOSSLESS_GOODBYE_S = 8.0
 """How long the end of a run waits for subscribers to have taken what is on its way to them."""
+
+
+def _context() -> zmq.Context[Any]:
+    """Subscribers have an I/O thread of their own, so that they delay no batch of the links.
+
+    SCHED_BATCH: it does not push the logger off the CPU at the first message of a burst, but
+    writes the whole burst when that is done.
+    """
+    context: zmq.Context[Any] = zmq.Context(io_threads=1)
+    # From another policy we may not be allowed to change, and ZeroMQ aborts then.
+    if os.sched_getscheduler(0) == os.SCHED_OTHER:
+        context.set(zmq.THREAD_SCHED_POLICY, os.SCHED_BATCH)
+    return context
 
 
 class Publisher:
@@ -48,7 +63,6 @@ class Publisher:
 
     def __init__(
         self,
-        context: zmq.Context[Any],
         plan: Publish,
         run: str,
         facts: dict[str, Any],
@@ -67,13 +81,15 @@ class Publisher:
         self._verdicts: dict[bytes, bool] = {}  # topic → is_wanted, so that many prefixes are cheap
         self._numbers: dict[bytes, int] = {}
         self._beats = {HEARTBEAT: 0, END: 0}
-        self._next_beat_s = 0.0
+        self._next_beat_ns = 0  # monotonic
+        self._burst = Burst()
         self.seq = -1
         self.head = ""
         self.sent = 0
         self._ended = False
         self._bound: list[tuple[Endpoint, int]] = []
-        self.socket = context.socket(zmq.XPUB)
+        self._context = _context()
+        self.socket = self._context.socket(zmq.XPUB)
         self.socket.set(zmq.SNDHWM, plan.queue)
         self.socket.set(zmq.XPUB_VERBOSER, 1)
         self.socket.set(zmq.XPUB_NODROP, int(plan.lossless))
@@ -83,7 +99,7 @@ class Publisher:
         self.socket.set(zmq.TCP_KEEPALIVE, 1)
         self._handler = None
         if plan.keys is not None and plan.authorized is not None:
-            self._handler = curve.serve(context, plan.keys, plan.authorized)
+            self._handler = curve.serve(self._context, plan.keys, plan.authorized)
         try:
             self._bind()
         except BaseException:
@@ -158,17 +174,25 @@ class Publisher:
     # -- publishing
 
     def publish(self, lines: bytes) -> None:
-        """Publish whole lines that have just reached the log."""
+        """Take whole lines that have just reached the log, and publish what is due."""
+        self._burst.add(lines)
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._burst.due_ns():
+            self._release(now_ns)
+        if now_ns >= self._next_beat_ns:
+            self.service()
+            self.heartbeat()
+
+    def _release(self, now_ns: int) -> None:
+        """Publish what is held."""
         self.service()
         line = b""
-        for topic, seq, line in records(lines):
+        for topic, seq, line in records(self._burst.take(now_ns)):
             number = self._numbers[topic] = self._numbers.get(topic, 0) + 1
             if self.is_wanted(topic):
                 self._send(pack_head(topic, seq, number, self._run), line)
         if line:
             self.seq, self.head = seq, line[-66:-2].decode()
-        if time.monotonic() >= self._next_beat_s:
-            self.heartbeat()
 
     def forward_events(self) -> bool:
         """Publish what the parser has sent; False when it has ended."""
@@ -180,17 +204,18 @@ class Publisher:
 
     def heartbeat(self) -> None:
         """Say where the stream is: how many messages of each topic there have been."""
-        self._next_beat_s = time.monotonic() + HEARTBEAT_S
+        self._next_beat_ns = time.monotonic_ns() + HEARTBEAT_NS
         self._tell(HEARTBEAT, {})
 
-    def next_beat_ns(self) -> int:
-        """When the next heartbeat is due, epoch ns."""
-        return time.time_ns() + int((self._next_beat_s - time.monotonic()) * 1e9)
+    def next_due_ns(self) -> int:
+        """When `publish` has something to do even if no line comes, epoch ns."""
+        due_ns = min(self._next_beat_ns, self._burst.due_ns())
+        return time.time_ns() + due_ns - time.monotonic_ns()
 
     def end(self, *, complete: bool, why: str | None) -> None:
         """Send the last message. `why` says what went wrong when it is not `complete`."""
         if not self._ended:
-            self.service()
+            self._release(time.monotonic_ns())
             self.forward_events()
             self._ended = True
             self._tell(END, {"complete": complete, "why": why})
@@ -234,6 +259,7 @@ class Publisher:
         if self._handler is not None:
             self._handler.stop()
             self._handler = None
+        self._context.destroy(linger=0)
         for endpoint, inode in self._bound:
             assert endpoint.path is not None
             # ZeroMQ removes it itself, but in its own time.
@@ -241,62 +267,6 @@ class Publisher:
                 if endpoint.path.stat().st_ino == inode:
                     endpoint.path.unlink()
         self._bound.clear()
-
-
-class PublishingSink:
-    """A sink (the log) whose lines are published as soon as they have reached it."""
-
-    def __init__(self, sink: Sink, publisher: Publisher) -> None:
-        self._sink = sink
-        self._publisher = publisher
-        publisher.publish(sink.last)  # the start record
-
-    def feed(self, batch: bytes | memoryview) -> bytes:
-        """As the sink's."""
-        return self._published(self._sink.feed(batch))
-
-    def mark(self, mark: dict[str, Any]) -> None:
-        """As the sink's."""
-        self._sink.mark(mark)
-
-    def gap(self, count: int | None, why: str) -> bytes:
-        """As the sink's."""
-        return self._published(self._sink.gap(count, why))
-
-    def tick(self, now_ns: int) -> bytes:
-        """As the sink's; and the heartbeat."""
-        return self._published(self._sink.tick(now_ns))
-
-    def next_tick_ns(self) -> int | None:
-        """The sink's, or the next heartbeat when that is sooner."""
-        due_ns, beat_ns = self._sink.next_tick_ns(), self._publisher.next_beat_ns()
-        return beat_ns if due_ns is None else min(due_ns, beat_ns)
-
-    def counters(self) -> dict[str, int]:
-        """The sink's, and how many messages were published for somebody."""
-        return {**self._sink.counters(), "published": self._publisher.sent}
-
-    def end(self, end: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-        """As the sink's; and the end of the stream."""
-        report, why = self._sink.end(end)
-        self._publisher.publish(self._sink.last)
-        self._publisher.end(complete=why is None, why=why)
-        return report, why
-
-    def abandon(self) -> None:
-        """As the sink's; and the end of the stream."""
-        self._sink.abandon()
-        self._publisher.publish(self._sink.last)
-        self._publisher.end(complete=False, why="the run was aborted")
-
-    @property
-    def last(self) -> bytes:
-        """As the sink's."""
-        return self._sink.last
-
-    def _published(self, lines: bytes) -> bytes:
-        self._publisher.publish(lines)
-        return lines
 
 
 @contextmanager
@@ -310,7 +280,7 @@ def publishing(
         "lossless": plan.lossless,
     }
     tap = TapEnd(shell.seat.tap) if shell.seat.tap is not None else None
-    publisher = Publisher(shell.context, plan, run, facts, tap=tap, is_aborted=shell.is_aborted)
+    publisher = Publisher(plan, run, facts, tap=tap, is_aborted=shell.is_aborted)
     shell.watch(publisher.socket, publisher.service)
     if tap is not None:
         shell.watch(tap.fileno(), publisher.forward_events)

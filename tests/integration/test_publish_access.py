@@ -211,11 +211,11 @@ def connect_as(uid: int, path: Path) -> int:
     [(0o700, errno.EACCES), (0o755, errno.EACCES), (0o1777, errno.EACCES), (0o777, 0)],
 )
 def test_a_socket_file_is_for_who_may_write_in_its_directory(mode: int, expected: int) -> None:
-    with tempfile.TemporaryDirectory(dir="/tmp") as name, zmq.Context() as context:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
         directory = Path(name)
         path = directory / "s"
         directory.chmod(mode)
-        publisher = Publisher(context, Publish((parse_endpoint(f"ipc://{path}"),)), "run", {})
+        publisher = Publisher(Publish((parse_endpoint(f"ipc://{path}"),)), "run", {})
         assert connect_as(65534, path) == expected
         publisher.close()
         assert not path.exists()
