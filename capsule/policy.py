@@ -189,6 +189,8 @@ def _add_unseen(policy: Policy, loaders: Callable[[str], Iterable[str]]) -> None
         if policy.arguments_known and ("call", name) in policy.rules:
             for value in watched.harmless:
                 add("argument", f"{name} {value}", f"harmless where {name} is allowed")
+    for kind in ("read", "write"):
+        add(kind, "/dev/null", "gives and keeps nothing; shells and error paths open it")
     for kind, path in [key for key in policy.rules if key[0] == "exec"]:
         if not policy.rules[kind, path].pattern:
             for loader in loaders(path):

@@ -13,14 +13,14 @@ from typing import Any
 
 import orjson
 
-from capsule import logdir, policy
-from capsule.behaviour import Behaviour, Reader
+from capsule import policy
+from capsule.behaviour import Behaviour, Fact, Key, Reader
 from capsule.errors import CapsuleError
 from capsule.logdir import find_run
 from capsule.records import backwards, forwards, load
-from capsule.verify import Unreadable, Verdict, Verifier
+from capsule.verify import Verdict
+from capsule.verifyrun import verify_run
 
-CHUNK = 1 << 20
 PT_INTERP = 3
 
 
@@ -38,28 +38,11 @@ def read_run(name: str, directory: Path, *, refused: bool = False) -> Run:
     `refused`: with what an enforced policy refused, as if it had been done.
     """
     path = find_run(name, directory)
-    verifier = Verifier()
-    try:
-        for number, file in enumerate(logdir.parts(path)):
-            if number:
-                verifier.next_part()
-            with file.open("rb") as log:
-                while chunk := log.read(CHUNK):
-                    verifier.feed(chunk)
-        report = verifier.finish()
-    except Unreadable as error:
-        raise CapsuleError(f"{path}: {error}") from None
-    except OSError as error:
-        raise CapsuleError(f"cannot read {path}: {error.strerror}") from None
+    report = verify_run(path)
     doubts = {}
     if report.verdict is Verdict.TAMPERED and report.bad is not None:
         doubts["tampered"] = f"is TAMPERED: {report.bad.reason}"
-    end: dict[str, Any] = {}
-    for line in backwards(path):
-        with contextlib.suppress(CapsuleError):
-            record = load(line)
-            end = record if record.get("type") == "end" else {}
-        break
+    end = _end(path)
     gaps = 0
     start: dict[str, Any] = {}
 
@@ -89,6 +72,25 @@ def read_run(name: str, directory: Path, *, refused: bool = False) -> Run:
     if end and "imported" not in start and exit_ != {"code": 0}:
         doubts["failed"] = f"failed ({_exit(exit_)})"
     return Run(behaviour, doubts)
+
+
+def read_denied(path: Path, held: policy.Policy) -> dict[Key, Fact]:
+    """Return what the run whose first log is `path` tried and `held` does not allow.
+
+    Of a log that we have just written ourselves: it is not verified.
+    """
+    records = (load(line) for line in forwards(path) if line)
+    return held.denied(Reader(_end(path), refused=True).read(records))
+
+
+def _end(path: Path) -> dict[str, Any]:
+    """Return a run's end record; {} when it has none."""
+    for line in backwards(path):
+        with contextlib.suppress(CapsuleError):
+            record = load(line)
+            return record if record.get("type") == "end" else {}
+        break
+    return {}
 
 
 def _exit(exit_: Any) -> str:

@@ -205,7 +205,7 @@ def _run_traced(
 
 def denials(held: Policy, log: Path, verb: str) -> list[str]:
     """What was tried and `held` does not allow, a line each, with the rule that would."""
-    denied = held.denied(policysource.read_run(str(log), log.parent, refused=True).behaviour)
+    denied = policysource.read_denied(log, held)
     lines = [describe_denial(verb, key, fact) for key, fact in sorted(denied.items())]
     if len(lines) > MOST_DENIALS:
         more = len(lines) - MOST_DENIALS

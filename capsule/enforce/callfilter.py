@@ -51,7 +51,11 @@ def make(policy: Policy, *, complain: bool = False) -> CallFilter:
     for name, number in known.items():
         denial = NOTIFY if complain else fail(ENOSYS if name in syscalls.FALLBACKS else EPERM)
         if name in conditions.UNINSPECTABLE:
-            calls[number] = Verdict(fail(ENOSYS))
+            calls[number] = Verdict(
+                fail(ENOSYS) if not complain
+                # Where what C libraries do in its place may be made, nothing would go wrong.
+                else ALLOW if wanted & {name, conditions.UNINSPECTABLE[name]} else NOTIFY
+            )  # fmt: skip
         elif name not in wanted:
             calls[number] = Verdict(denial)
         else:
