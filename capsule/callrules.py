@@ -28,7 +28,7 @@ def _kept(process: Process, name: bytes, args: list[bytes]) -> bool:
         had = had[:1] * len(args) if had == had[:1] * 3 else []
     elif name == b"setresgid":
         had = [process.gid, process.egid, None]
-    elif name != b"setresuid":
+    elif name != b"setresuid" or None in had:  # getuid(2) alone has the others guessed
         return False
     return len(had) >= len(args) > 0 and all(
         arg == b"-1" or (has is not None and user_id(arg) == has)

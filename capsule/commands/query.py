@@ -104,7 +104,7 @@ def _print_parquet(result: duckdb.DuckDBPyRelation) -> None:
 
 
 class _LineFeeds:
-    """Ends rows with LF alone. Told that LF ends them, csv would leave a lone CR unquoted (3.11)."""
+    """Ends rows with LF alone; told so, Python 3.11's csv would leave a lone CR unquoted."""
 
     def write(self, row: str) -> int:
         return sys.stdout.write(row.removesuffix("\r\n") + "\n")

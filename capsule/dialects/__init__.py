@@ -20,12 +20,11 @@ DIALECTS: Mapping[str, Render] = MappingProxyType(
         "native": native.render,
         "oci": oci.render,
         "kubernetes": kubernetes.render,
-<<<<<<< ours
+        "systemd": systemd.render,
         "landlockconfig": landlockconfig.render,
-        "minijail": minijail.render,
         "bwrap": bwrap.render,
         "sandbox-runtime": srt.render,
-        "systemd": systemd.render,
+        "minijail": minijail.render,
     }
 )
 """The name that `capsule profile --format` takes → the dialect."""

@@ -86,7 +86,7 @@ def _listed(setting: str, words: Iterable[str]) -> list[str]:
 
 
 def _calls(policy: Policy) -> tuple[list[str], list[str]]:
-    found = calls.of(granting(policy, ["execve"], "systemd calls it"))
+    found = calls.of(granting(policy, ["execve", "write"], "systemd calls it"))
     numbers = {row.name: row.number or 0 for row in syscalls.table()}
     known = [name for name in found.allowed if numbers[name] <= NEWEST]
     newer = [name for name in found.allowed if numbers[name] > NEWEST]
