@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from capsule.dialects import bwrap, kubernetes, landlockconfig, minijail, native, oci, srt, systemd
+from capsule.dialects import (
+    apparmor,
+    bwrap,
+    kubernetes,
+    landlockconfig,
+    minijail,
+    native,
+    oci,
+    srt,
+    systemd,
+)
 from capsule.dialects.rendering import Asked, Rendered
 from capsule.policy import Policy
 
@@ -21,6 +31,7 @@ DIALECTS: Mapping[str, Render] = MappingProxyType(
         "oci": oci.render,
         "kubernetes": kubernetes.render,
         "systemd": systemd.render,
+        "apparmor": apparmor.render,
         "landlockconfig": landlockconfig.render,
         "bwrap": bwrap.render,
         "sandbox-runtime": srt.render,

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from capsule import syscalls
 from capsule.arguments import WATCHED
 from capsule.dialects import calls, capabilities, places, systemdscope
-from capsule.dialects.rendering import Asked, Rendered, granting, path_of, several
+from capsule.dialects.rendering import Asked, Rendered, comments, granting, several
 from capsule.policy import Policy
+from capsule.text import harmless, unescape_arg
 
 DEFAULT = frozenset(
     (
@@ -28,6 +29,9 @@ DEFAULT = frozenset(
     )
 )  # fmt: skip
 """`@default`, which a list of calls always begins with (`systemd-analyze syscall-filter`)."""
+
+OWN = ("execve", "write")
+"""What systemd calls itself under the filter: `write` says that all is set (Type=exec)."""
 
 NEWEST = 452
 """The number of fchmodat2, the newest call that systemd 252 of Debian 12 knows by name."""
@@ -57,14 +61,19 @@ def render(policy: Policy, asked: Asked) -> Rendered:
         lines += ["", *more]
         notes += said
     argv = policy.runs[0].get("argv") if policy.runs else None
-    head = _HEAD.format(program=comment(argv[0]) if argv else "the program", name=asked.name)
-    told = [f"# This file {comment(note)}.\n" for note in notes]
-    return Rendered(head + "".join(told) + "\n[Service]\n" + "\n".join(lines) + "\n", notes)
+    head = _HEAD.format(program=harmless(argv[0]) if argv else "the program", name=asked.name)
+    told = "".join(f"{one}\n" for one in comments(notes, "This file"))
+    return Rendered(head + told + "\n[Service]\n" + "\n".join(lines) + "\n", notes)
 
 
-def comment(text: str) -> str:
-    """Return text that stays within a comment's line."""
-    return text.encode("unicode_escape").decode("ascii")
+def path_of(what: str) -> str | None:
+    """Return the path that a rule means, None if it is not UTF-8."""
+    name = unescape_arg(what)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return None
+    return name
 
 
 def sayable(path: str) -> bool:
@@ -73,9 +82,9 @@ def sayable(path: str) -> bool:
     return name is not None and not set(name) & set("\n\r\0")
 
 
-def quoted(path: str) -> str:
-    """Return a path that is `sayable` as one word of a list of paths."""
-    name = path_of(path) or path
+def quoted(path: str, prefix: str = "") -> str:
+    """Return a path that is `sayable` as one word of a list of paths; `-`: it may be missing."""
+    name = prefix + (path_of(path) or path)
     text = name.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     plain = text == name and text.isascii() and text.isprintable() and not set(text) & set(" ';#")
     return text if plain else f'"{text}"'
@@ -86,7 +95,7 @@ def _listed(setting: str, words: Iterable[str]) -> list[str]:
 
 
 def _calls(policy: Policy) -> tuple[list[str], list[str]]:
-    found = calls.of(granting(policy, ["execve", "write"], "systemd calls it"))
+    found = calls.of(granting(policy, OWN, "systemd calls it"))
     numbers = {row.name: row.number or 0 for row in syscalls.table()}
     known = [name for name in found.allowed if numbers[name] <= NEWEST]
     newer = [name for name in found.allowed if numbers[name] > NEWEST]
@@ -103,7 +112,8 @@ def _calls(policy: Policy) -> tuple[list[str], list[str]]:
     limited = found.limited()
     said = {"mmap", "mprotect", "pkey_mprotect", "socket"}
     any_arguments = [name for name in limited if name not in said]
-    notes = []
+    beyond = [one for one in OWN if ("call", one) not in policy.rules]
+    notes = [f"allows {several(beyond)}: systemd itself calls it"] if beyond else []
     if any_arguments:
         notes.append(f"allows {several(any_arguments, 40)} with any arguments, but for namespaces "
                      "where it says RestrictNamespaces and for personality where it says "
@@ -130,8 +140,7 @@ def _files(policy: Policy, home: str) -> tuple[list[str], list[str]]:
     directories = [one for one in found.directories if not places.under(one, tmp)]
     lines = ["ProtectSystem=strict", *["PrivateTmp=yes"] * private, "ReadWritePaths="]
     for one in filter(sayable, writable):
-        absent = "-" if one in found.files else ""
-        lines.append(f"ReadWritePaths={absent}{quoted(one)}")
+        lines.append(f"ReadWritePaths={quoted(one, '-' if one in found.files else '')}")
     homes = sorted({home, "/home", "/root", "/run/user"})
     in_homes = {one for one in named if places.under(one, homes)}
     if not in_homes:
@@ -177,7 +186,7 @@ def _code(found: places.Places) -> tuple[list[str], list[str]]:
     if wide:
         notes.append(f"allows everything in {several(map(repr, wide))} to be run")
     return ["NoExecPaths=/", "ExecPaths=",
-            *_listed("ExecPaths", [f"-{quoted(one)}" for one in code])], notes  # fmt: skip
+            *_listed("ExecPaths", [quoted(one, "-") for one in code])], notes  # fmt: skip
 
 
 def _private_tmp(policy: Policy) -> bool:

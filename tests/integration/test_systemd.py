@@ -150,7 +150,7 @@ def test_hostile_names_reach_systemd_as_they_are(manager: Manager, tmp_path: Pat
         (tmp_path / "work" / name).mkdir()
         words.append(quoted(f"{tmp_path}/work/{name}".replace("\\", "\\\\")))
     script = f'cd {tmp_path}/work; for one in *; do touch ./"$one"/f && echo done; done; touch f'
-    lines = ["[Service]", "ProtectSystem=strict", *(f"ReadWritePaths=-{one}" for one in words)]
+    lines = ["[Service]", "ProtectSystem=strict", *(f"ReadWritePaths={one}" for one in words)]
     held = manager.run(script, "\n".join([*lines, f"ReadWritePaths={tmp_path}/output", ""]))
     assert held.output.count("done") == len(HOSTILE), held.output
     assert held.returncode == 1 and "'f': Read-only file system" in held.output

@@ -24,7 +24,8 @@ def settings(text: str) -> dict[str, list[str]]:
     """Setting → its values, as systemd reads a file: lines end with \\n, \\r or NUL."""
     found: dict[str, list[str]] = {}
     section = ""
-    for line in (one.strip(" \t") for one in re.split("[\n\r\0]", text)):
+    for whole in re.split("[\n\r\0]", text):
+        line = whole.strip(" \t")
         if not line or line[0] in "#;":
             continue
         if line[0] == "[":
@@ -47,8 +48,8 @@ def words(value: str) -> list[str]:
             word = (word or "") + value[at]
         elif quote:
             word, quote = (word, "") if one == quote else ((word or "") + one, quote)
-        elif one in "\"'":  # in the midst of a word, too: extract_first_word()
-            word, quote = word or "", one
+        elif one in "\"'" and word is None:
+            word, quote = "", one
         elif one in " \t":
             found, word = [*found, *([] if word is None else [word])], None
         else:
