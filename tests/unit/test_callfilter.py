@@ -140,8 +140,15 @@ def test_complaining_denies_nothing() -> None:
         for arch in (X86_64, I386)
         for number in (*range(600), NUMBERS["read"] | bpf.X32_BIT)
     }
-    # What no kernel knows fails by itself, and clone3's flags are never looked into.
+    # What no kernel knows fails by itself.
     assert seen == {bpf.ALLOW, bpf.NOTIFY, ENOSYS}
+
+
+def test_complaining_does_not_refuse_clone3() -> None:
+    number = NUMBERS["clone3"]
+    for held, expected in ((policy("call clone"), bpf.ALLOW), (policy("call read"), bpf.NOTIFY)):
+        _, compiled = program(held, complain=True)
+        assert run(compiled, seccomp_data(X86_64, number, NOTHING))[0] == expected
 
 
 calls = st.sampled_from(sorted(NUMBERS))
