@@ -95,7 +95,6 @@ def test_the_table_has_a_verdict_for_each_goal():
 
 
 def test_asv_knows_every_class(tmp_path):
-    pytest.importorskip("asv")
     config = json.loads((REPO / "benchmarks" / "asv.conf.json").read_text())
     config |= {"repo": str(REPO), "benchmark_dir": str(REPO / "benchmarks")}
     config |= {key: str(tmp_path / key) for key in ("env_dir", "results_dir", "html_dir")}
