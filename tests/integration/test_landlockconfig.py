@@ -21,14 +21,14 @@ HOSTILE = (b"a b", b"${home}", b"$$", b"new\nline", b"back\\slash", b"'\"")
 PROGRAM = 'cat ./*; f=$(mktemp); ls > "$f"; sort "$f"; rm "$f"; git --version'
 
 PROBES = {
-    "read": "cat /etc/shadow",
+    "read": "cat /etc/group",
     "write": "echo x >> '{dir}/$$'",
     "create": "echo x > {dir}/made",
     "delete": "rm -f {dir}/first; test ! -e {dir}/first",
     "exec": "id",
     "list": "ls /",
-    "link out": "ln -s /etc/shadow {dir}/l && cat {dir}/l",
-    "dots": "cat {dir}/../../../../../../../../etc/shadow",
+    "link out": "ln -s /etc/group {dir}/l && cat {dir}/l",
+    "dots": "cat {dir}/../../../../../../../../etc/group",
     "connect": "exec 3<>/dev/tcp/127.0.0.1/{port}",
     "truncate": "truncate -s 0 {dir}/first",
 }
