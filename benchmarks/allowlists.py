@@ -104,10 +104,13 @@ class Place:
     def __init__(self, where: str, script: str) -> None:
         self.work = Path(where, "work")
         self.work.mkdir()
+        # Beside the home directory it would be one that no policy opens: it is above that.
+        Path(where, "tmp").mkdir()
         self.policy = Path(where, "policy.json")
         self.command = ["sh", "-c", script]
         self.environment = {
             **os.environ, "PATH": PATH, "PYTHONPATH": str(REPO), "HOME": where, "LC_ALL": "C",
+            "TMPDIR": str(Path(where, "tmp")),
         }  # fmt: skip
         self._where = Path(where)
 
