@@ -19,12 +19,6 @@ from capsule.enforce import bpf, callfilter
 from capsule.policy import Policy
 from capsule.text import unescape_arg
 
-IN_DEV = frozenset(
-    f"/dev/{name}"
-    for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
-)
-"""What `--dev` makes."""
-
 _HEAD = """\
 #!/bin/sh
 # Runs a command under bubblewrap, with what a policy of Capsule allows:
@@ -88,9 +82,9 @@ def arguments(policy: Policy, asked: Asked) -> tuple[list[list[str]], list[str]]
         notes.append("allows all of /proc, in which its own processes are")
     if found.dev:
         out.append(["--dev", "/dev"])
-        notes.append(f"allows {', '.join(sorted(IN_DEV))} and terminals of its own")
+        notes.append(f"allows {', '.join(sorted(mounts.DEVICES))} and terminals of its own")
     for path in found.devices:
-        if path not in IN_DEV:
+        if path not in mounts.DEVICES:
             out.append(["--dev-bind-try", unescape_arg(path), unescape_arg(path)])
     if {"chown", "fchown", "lchown", "fchownat"} & {
         w for kind, w in policy.rules if kind == "call"

@@ -8,9 +8,9 @@ this machine that lead to what is bound are made again. Paths are escaped as in 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from capsule.dialects.places import under
 from capsule.dialects.rendering import several
 from capsule.enforce import landlock
 from capsule.enforce.landlock import Fs, Tree
@@ -24,6 +24,12 @@ ALTERNATIVES = "/etc/alternatives"
 
 MOST_LINKS = 40
 """As many links as the kernel follows in one path (path_resolution(7))."""
+
+DEVICES = frozenset(
+    f"/dev/{name}"
+    for name in ("null", "zero", "full", "random", "urandom", "tty", "console", "ptmx")
+)
+"""What bubblewrap's `--dev` makes, which sandbox-runtime uses too."""
 
 _WRITE = Fs.WRITE_FILE | Fs.REMOVE_DIR | Fs.REMOVE_FILE | Fs.MAKE_REG | Fs.MAKE_DIR | Fs.MAKE_SYM
 
@@ -53,11 +59,6 @@ def of(policy: Policy, home: str, tree: Tree) -> Mounts:
     return _Finder(policy, home, tree).find()
 
 
-def below(path: str, directories: Iterable[str]) -> bool:
-    """Say whether a path is, or lies in, one of these directories."""
-    return any(path == one or path.startswith(one.rstrip("/") + "/") for one in directories)
-
-
 class _Finder:
     def __init__(self, policy: Policy, home: str, tree: Tree) -> None:
         self.policy, self.home, self.tree = policy, home, tree
@@ -77,9 +78,9 @@ class _Finder:
                 self._take(what.removeprefix("unix:"), Fs.READ_FILE)
         self._system()
         out = self.out
-        self.write -= {one for one in self.write if below(posixpath.dirname(one), self.write)}
+        self.write -= {one for one in self.write if under(posixpath.dirname(one), self.write)}
         out.write = sorted(self.write)
-        whole = {one for one in self.read if below(posixpath.dirname(one), self.read | self.write)}
+        whole = {one for one in self.read if under(posixpath.dirname(one), self.read | self.write)}
         out.read = sorted(self.read - whole - self.write)
         out.devices.sort()
         self._links_to_what_is_shown()
@@ -87,12 +88,12 @@ class _Finder:
         return out
 
     def _take(self, path: str, rights: Fs) -> None:
-        if below(path, ["/dev"]):
+        if under(path, ["/dev"]):
             self.out.dev = True
             if path.count("/") == 2 and self.tree.kind(path) == "device":
                 self.out.devices.append(path)
             return
-        if below(path, ["/proc"]):
+        if under(path, ["/proc"]):
             self.out.proc = True
             return
         followed = follow(path, self.tree)
@@ -122,7 +123,7 @@ class _Finder:
         """Whether the program leaves something in a directory that all share, such as /tmp."""
         for (kind, what), _ in self.policy.rules.items():
             made = what.removeprefix("unix:") if kind == "bind" else what
-            if kind not in ("create", "bind") or not below(posixpath.dirname(made), [directory]):
+            if kind not in ("create", "bind") or not under(posixpath.dirname(made), [directory]):
                 continue
             nearest = posixpath.dirname(made)
             while nearest != directory and self.tree.kind(nearest) is None:
@@ -135,7 +136,7 @@ class _Finder:
         found = self.read | self.write
         for directory in SYSTEM:
             own = self.tree.kind(directory) == "dir" and self.tree.link(directory) is None
-            if own and any(below(one, [directory]) for one in found):
+            if own and any(under(one, [directory]) for one in found):
                 self.read.add(directory)
         if "/usr" in self.read and self.tree.kind(ALTERNATIVES) == "dir":
             self.read.add(ALTERNATIVES)
@@ -153,10 +154,10 @@ class _Finder:
                 followed = follow(link, self.tree)
                 if followed and followed[0] != "/":
                     real, links = followed
-                    if below(real, shown) or any(below(one, [real]) for one in shown):
+                    if under(real, shown) or any(under(one, [real]) for one in shown):
                         out.links.update(links)
         for link in list(out.links):
-            if below(link, [*shown, "/proc", "/dev"]):
+            if under(link, [*shown, "/proc", "/dev"]):
                 del out.links[link]  # is there with its directory
 
     def _notes(self) -> None:

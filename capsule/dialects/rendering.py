@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from capsule.enforce.disk import Disk
 from capsule.enforce.landlock import Tree
 from capsule.policy import Policy, Rule
-from capsule.text import harmless, unescape, unescape_arg
+from capsule.text import harmless, unescape_arg
 
 RUNTIMES = ("runc", "crun")
 
@@ -69,16 +69,6 @@ def sayable(paths: Iterable[str]) -> tuple[dict[str, str], list[str]]:
         else:
             said[path] = name
     return said, unsaid
-
-
-def path_of(what: str) -> str | None:
-    """Return the path that a rule means (capsule.text), None if it is not UTF-8."""
-    try:
-        return unescape(what).decode("utf-8")
-    except UnicodeDecodeError:
-        return None
-    except ValueError:  # written by hand: as it is
-        return what
 
 
 def several(words: Iterable[str], most: int = 6) -> str:

@@ -33,7 +33,7 @@ def render(policy: Policy, asked: Asked) -> Rendered:
         notes.append(f"denies the links {several(sorted(hidden))}: only their targets are there")
     if unsaid:
         notes.append(f"denies {several(sorted(set(unsaid)))}: it takes them for patterns or text")
-    outside = [one for one in found.devices if one not in _DEVICES]
+    outside = [one for one in found.devices if one not in mounts.DEVICES]
     if outside:
         notes.append(f"denies {several(outside)}: it has no other devices than usual")
     notes.append("denies the files of srt itself, unless it is installed below /usr: add its "
@@ -54,10 +54,6 @@ def render(policy: Policy, asked: Asked) -> Rendered:
         },
     }  # fmt: skip
     return Rendered(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", notes)
-
-
-_DEVICES = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty",
-                                        "console", "ptmx")}  # fmt: skip
 
 
 def _said(paths: list[str], unsaid: list[str]) -> list[str]:
